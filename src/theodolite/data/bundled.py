@@ -1,0 +1,53 @@
+"""The sets that ship with the package: ours, harmless to read, usable without a network."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from theodolite.data.prompts import Prompt, PromptSet, shown
+from theodolite.errors import DataError
+from theodolite.text.suggest import did_you_mean
+
+# Files of each set in order, and the version that is raised by hand when any row changes.
+SETS: Final = {"refusal": (1, ("harmful.jsonl", "benign.jsonl"))}
+
+
+def bundled_names() -> tuple[str, ...]:
+    """Return the names of the bundled sets."""
+    return tuple(SETS)
+
+
+def bundled_version(name: str) -> int:
+    """Return the version of a bundled set; results of two versions are not compared."""
+    return _entry(name)[0]
+
+
+@cache
+def bundled(name: str) -> PromptSet:
+    """Return a bundled prompt set.
+
+    "refusal" holds 120 short, generic harmful requests and 120 benign twins that share their
+    wording: 12 categories x 5 commands and 5 questions. `pair_id` joins twins, `source` is the form
+    (theodolite-commands, theodolite-questions), `split` is frozen by goal: 48 train, 24 val and 48
+    test goals, categories and forms balanced, twins together.
+
+    Raises:
+        DataError: there is no set of this name.
+    """
+    version, files = _entry(name)
+    folder = resources.files("theodolite.data") / "sets" / name
+    prompts = [
+        Prompt.from_json(json.loads(line))
+        for file in files
+        for line in (folder / file).read_text(encoding="utf-8").splitlines()
+    ]
+    return PromptSet(name, tuple(prompts), f"bundled {name}, version {version}")
+
+
+def _entry(name: str) -> tuple[int, tuple[str, ...]]:
+    if name not in SETS:
+        raise DataError(f"There is no bundled set {shown(name)}.", fix=did_you_mean(name, SETS))
+    return SETS[name]
