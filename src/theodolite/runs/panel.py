@@ -1,0 +1,119 @@
+"""The Panel: what a capability hands to the audit, and what the audit hands to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from theodolite.measure.measurement import Measurement
+
+if TYPE_CHECKING:
+    from theodolite.runs.run import Run
+
+PROFILES = ("quick", "standard", "full")
+
+
+class ModelHandle(Protocol):
+    """The part of a model handle that runs and panels need to know about."""
+
+    ref: str
+    name: str
+    fingerprint: str
+    capabilities: frozenset[str]
+
+
+class Progress(Protocol):
+    """Where long work reports its steps; the terminal shows rate and time left."""
+
+    def start(self, label: str, total: int) -> None:
+        """Begin a stage of `total` steps."""
+
+    def advance(self, steps: int = 1) -> None:
+        """Report finished steps of the current stage."""
+
+    def message(self, text: str) -> None:
+        """Show one line above the progress bar."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a panel is expected to take on the default model and 2 cores."""
+
+    seconds: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A Plotly figure (plain JSON), the words around it and the table that holds its numbers."""
+
+    name: str
+    title: str
+    caption: str
+    spec: Mapping[str, Any]
+    table: str | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One item a reader may open: what went in, what came out, how it was scored."""
+
+    id: str
+    label: str
+    harmful: bool
+    prompt: str
+    completion: str
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PanelContext:
+    """Everything a panel may use; panels keep no state of their own."""
+
+    model: Any
+    base: Any | None
+    run: Run
+    profile: str
+    seed: int
+    progress: Progress
+    options: Mapping[str, Any] = field(default_factory=dict)
+    judge: str | None = None
+    data_dir: Path | None = None
+    show_text: bool = False
+
+
+@dataclass(frozen=True)
+class PanelResult:
+    """What a panel found, ready for tables, JSON, terminal and report.
+
+    Args:
+        findings: one to three plain sentences, each true of the figures below.
+        limits: sentences on what this panel does not show.
+        how: sentences on how it was made (sets, sizes, decoding, seeds).
+    """
+
+    measurements: Sequence[Measurement]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    figures: Sequence[Figure] = ()
+    samples: Sequence[Sample] = ()
+    findings: Sequence[str] = ()
+    limits: Sequence[str] = ()
+    how: Sequence[str] = ()
+
+
+class Panel(Protocol):
+    """One capability's part of the audit; `version` rises when a panel's numbers change."""
+
+    name: str
+    version: int
+    title: str
+    question: str
+    needs: frozenset[str]
+
+    def cost(self, profile: str) -> Cost:
+        """Estimate what `run` takes under a profile."""
+
+    def run(self, context: PanelContext) -> PanelResult:
+        """Measure, and return the result; long work goes through the run's journal."""
