@@ -20,6 +20,7 @@ from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.multiple import holm
 from theodolite.measure.paired import paired_difference, paired_test
 from theodolite.runs.manifest import changed_leaves
+from theodolite.runs.panel import PanelResult
 from theodolite.runs.run import Run
 from theodolite.text.display import escape
 
@@ -79,6 +80,20 @@ def compare(run_a: Run, run_b: Run, *, seed: int = 0) -> Comparison:
             f"{escape(str(run_a.path))} and {escape(str(run_b.path))} have no figure in common.",
             fix="Compare two runs of one command.",
         )
+    rows, measurements = _differences(a, b, seed)
+    return Comparison(rows, measurements, _settings(run_a, run_b))
+
+
+def compare_results(a: PanelResult, b: PanelResult, *, seed: int = 0) -> Comparison:
+    """Return the differences between two results of one panel, B minus A, as `compare` does."""
+    rows, measurements = _differences(_result_figures(a), _result_figures(b), seed)
+    return Comparison(rows, measurements, [])
+
+
+def _differences(
+    a: Mapping[str, _Figure], b: Mapping[str, _Figure], seed: int
+) -> tuple[list[dict[str, Any]], list[Measurement]]:
+    """Return one record and one measurement per figure; p-values adjusted after Holm."""
     names = [*a, *(name for name in b if name not in a)]
     differences = [_difference(name, a.get(name), b.get(name), seed) for name in names]
     tested = [difference.p for difference in differences if difference.p is not None]
@@ -87,8 +102,7 @@ def compare(run_a: Run, run_b: Run, *, seed: int = 0) -> Comparison:
     for name, difference in zip(names, differences, strict=True):
         p_holm = None if difference.p is None else float(next(adjusted))
         rows.append(_row(name, a.get(name), b.get(name), difference, p_holm))
-    measurements = [difference.measurement for difference in differences]
-    return Comparison(rows, measurements, _settings(run_a, run_b))
+    return rows, [difference.measurement for difference in differences]
 
 
 def _settings(run_a: Run, run_b: Run) -> list[dict[str, Any]]:
@@ -119,12 +133,21 @@ def _figures(run: Run) -> dict[str, _Figure]:
     return figures
 
 
+def _result_figures(result: PanelResult) -> dict[str, _Figure]:
+    tables = [rows for rows in result.tables.values() if _holds_items(rows)]
+    return {m.name: _Figure(m, _items(tables, m)) for m in result.measurements}
+
+
+def _holds_items(rows: Sequence[Mapping[str, Any]]) -> bool:
+    return bool(rows) and {"id", "outcome"} <= rows[0].keys()
+
+
 def _item_tables(run: Run) -> dict[str, list[list[dict[str, Any]]]]:
     """Return the tables with `id` and `outcome`, by panel."""
     tables: dict[str, list[list[dict[str, Any]]]] = {}
     for name in run.table_names():
         rows = run.load_table(name)
-        if rows and {"id", "outcome"} <= rows[0].keys():
+        if _holds_items(rows):
             tables.setdefault(name.rpartition("/")[0], []).append(rows)
     return tables
 

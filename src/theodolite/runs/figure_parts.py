@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from textwrap import wrap
 from typing import Any, Self
 
@@ -16,6 +17,7 @@ FLOOR_COLOUR = "#7d8791"
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "star")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _LABEL_WIDTH = 20
+_TEXT_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -54,21 +56,32 @@ class IntervalRow:
 
 def plain(text: str) -> str:
     """Return text that Plotly draws letter by letter: no markup, no control characters."""
-    return escape(str(text)).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return (
+        escape(str(text), _TEXT_CHARACTERS)
+        .replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace(">", "&gt;")
+    )
 
 
 def number(value: Any) -> float | None:
     """Return a finite float, or None for everything JSON and a reader cannot use."""
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+    if value is None or isinstance(value, bool) or not isinstance(value, Real):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        finite = float(value)
+    except OverflowError:
+        return None
+    return finite if math.isfinite(finite) else None
 
 
 def label_of(value: Any) -> Any:
-    return value if isinstance(value, int | float) else plain(value)
+    """Return a cell label: a number as it is, anything else as safe text."""
+    return number(value) if isinstance(value, Real) else plain(value)
 
 
 def base_layout(*, height: int) -> dict[str, Any]:
+    """Return the layout all figures share; colours and fonts are the drawing side's."""
     return {
         "autosize": True,
         "height": height,
@@ -79,10 +92,12 @@ def base_layout(*, height: int) -> dict[str, Any]:
 
 
 def tick_format(unit: str) -> str:
+    """Return the number format of axis ticks."""
     return ".0%" if unit == "share" else ""
 
 
 def hover_format(unit: str) -> str:
+    """Return the number format of hover texts."""
     return ".1%" if unit == "share" else ".4g"
 
 
@@ -101,6 +116,7 @@ def value_axis(
     *,
     shares_span: bool = True,
 ) -> dict[str, Any]:
+    """Return the axis of the values; shares span 0 to 1 unless `shares_span` is off."""
     axis: dict[str, Any] = {
         "title": {"text": with_unit(title, unit), "standoff": 6},
         "tickformat": tick_format(unit),
@@ -118,6 +134,7 @@ def value_axis(
 
 
 def row_axis(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the axis of the rows, the first on top, long labels broken into lines."""
     return {
         "tickvals": list(range(len(labels))),
         "ticktext": ["<br>".join(map(plain, _lines(label))) for label in labels],
@@ -131,12 +148,13 @@ def row_axis(labels: Sequence[str]) -> dict[str, Any]:
 
 def _lines(label: str) -> list[str]:
     """Return a label in at most three lines that fit beside the plot of a phone."""
-    parts = wrap(escape(label).replace("/", "/ "), _LABEL_WIDTH, break_long_words=True) or [""]
+    parts = wrap(escape(label, 80).replace("/", "/ "), _LABEL_WIDTH, break_long_words=True) or [""]
     parts = [part.replace("/ ", "/") for part in parts]
     return [*parts[:2], parts[2] + "…"] if len(parts) > 3 else parts
 
 
 def show_value(value: float | None, unit: str) -> str:
+    """Return a value in words, for hover texts and legends."""
     if value is None:
         return "not measured"
     return f"{value:.1%}" if unit == "share" else f"{value:.4g} {plain(unit)}"
@@ -156,6 +174,7 @@ def _describe(row: IntervalRow, unit: str) -> str:
 def interval_trace(
     name: str, rows: Sequence[IntervalRow], where: Sequence[float], index: int, unit: str
 ) -> dict[str, Any]:
+    """Return dots with their intervals, one per row, at the heights `where`."""
     ups, downs = [], []
     for row in rows:
         value, low, high = number(row.value), number(row.low), number(row.high)
@@ -187,6 +206,7 @@ def interval_trace(
 def floor_ticks(
     rows: Sequence[IntervalRow], where: Sequence[float], unit: str, size: int = 20
 ) -> list[dict[str, Any]]:
+    """Return one trace of floor ticks, or none where no row has a floor."""
     known = [
         (row, at) for row, at in zip(rows, where, strict=True) if number(row.floor) is not None
     ]
@@ -211,6 +231,7 @@ def floor_ticks(
 
 
 def bound_traces(rows: Sequence[IntervalRow], where: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the wide grey bars of the bounds that unscored items imply, or none."""
     xs: list[float | None] = []
     ys: list[float | None] = []
     for row, at in zip(rows, where, strict=True):
@@ -234,6 +255,7 @@ def bound_traces(rows: Sequence[IntervalRow], where: Sequence[float]) -> list[di
 
 
 def missing_words(rows: Sequence[IntervalRow], where: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the words that stand where a row has no value."""
     return [
         {
             "text": "not measured",

@@ -163,7 +163,7 @@ def curve_by_layer(
     traces = [band for i, one in enumerate(series) for band in _bands(one, i)]
     traces += [_curve(one, i, unit) for i, one in enumerate(series)]
     if series:
-        xs = list(series[0].x)
+        xs = [number(x) for x in series[0].x]
         traces += [_floor_line(floor, i, xs, unit) for i, floor in enumerate(floors)]
     layout = base_layout(height=360)
     layout["xaxis"] = {"title": {"text": plain(x_title)}, "zeroline": False, "automargin": True}
@@ -264,7 +264,7 @@ def _curve(series: Series, index: int, unit: str) -> dict[str, Any]:
         "type": "scatter",
         "mode": "lines+markers",
         "name": plain(series.name),
-        "x": list(series.x),
+        "x": [number(x) for x in series.x],
         "y": [number(value) for value in series.y],
         "line": {"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
         "marker": {"color": colour, "size": 6, "symbol": MARKERS[index % len(MARKERS)]},
@@ -301,7 +301,7 @@ def _bands(series: Series, index: int) -> list[dict[str, Any]]:
     ]
 
 
-def _floor_line(floor: FloorLine, index: int, xs: list[float], unit: str) -> dict[str, Any]:
+def _floor_line(floor: FloorLine, index: int, xs: list[float | None], unit: str) -> dict[str, Any]:
     single = isinstance(floor.value, int | float)
     dash = ("dash", "dot", "dashdot")[index % 3]
     values = [floor.value] * len(xs) if single else list(floor.value)  # type: ignore[arg-type]
