@@ -1,0 +1,72 @@
+"""LoRA adapters: read from safetensors, merged into the opened model in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from theodolite.errors import ModelError
+from theodolite.models.sources import PICKLED, check_safetensors
+from theodolite.text.display import escape
+
+_WEIGHTS = "adapter_model.safetensors"
+
+
+def check_adapter(folder: Path) -> None:
+    """Refuse a folder that is not a whole LoRA adapter in safetensors form.
+
+    Raises:
+        ModelError: says what is missing, pickled, or of another kind.
+    """
+    shown = escape(str(folder), 160)
+    if not (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"'{shown}' is not an adapter: there is no adapter_config.json in it.",
+            fix="Give the folder that peft's save_pretrained wrote.",
+        )
+    if not (folder / _WEIGHTS).is_file():
+        pickled = any(path.suffix in PICKLED for path in folder.iterdir())
+        raise ModelError(
+            f"The adapter '{shown}' has "
+            + ("pickled weights only, which can run code." if pickled else "no weights."),
+            fix=f"Save it again as {_WEIGHTS}.",
+        )
+    check_safetensors(folder / _WEIGHTS)
+    try:
+        kind = json.loads((folder / "adapter_config.json").read_text("utf-8"))["peft_type"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(
+            f"The adapter_config.json of '{shown}' cannot be read.", fix="Save the adapter again."
+        ) from error
+    if kind != "LORA":
+        raise ModelError(
+            f"The adapter '{shown}' is of kind '{escape(str(kind), 40)}'.",
+            fix="Only LoRA adapters can be opened.",
+        )
+
+
+def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
+    """Put a checked LoRA adapter on a model.
+
+    Args:
+        merge: add it to the weights in memory, so that every part of the model is plain again;
+            left beside them where the weights are quantised.
+
+    Returns: the causal language model, changed in place.
+
+    Raises:
+        ModelError: the adapter was made for another model.
+    """
+    from peft import PeftModel
+
+    try:
+        wrapped = PeftModel.from_pretrained(module, str(folder))
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"The adapter '{escape(str(folder), 160)}' does not fit this model: "
+            f"{escape(lines[0].rstrip('.'), 160)}.",
+            fix="Open the base model it was trained on.",
+        ) from error
+    return wrapped.merge_and_unload() if merge else wrapped.base_model.model
