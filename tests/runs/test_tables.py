@@ -14,11 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from theodolite.measure.measurement import Measurement, not_measured
+from theodolite.measure.records import as_records, from_records
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.runs.tables import (
     MEASUREMENT_COLUMNS,
-    measurement_from_row,
-    measurement_row,
     read_table,
     write_table,
 )
@@ -83,18 +82,15 @@ def test_measurements_come_back_from_flat_rows(tmp_path: Path) -> None:
         not_measured("a", "share", "why"),
         Measurement("b", 0.5, "nats", 4, low=0.0, high=1.0, range=(0.0, 9.0)),
     ]
-    rows = [measurement_row(measurement, "p") for measurement in measurements]
-    assert all(
-        list(MEASUREMENT_COLUMNS) != [] and row.keys() <= MEASUREMENT_COLUMNS.keys() for row in rows
-    )
+    rows = [{"panel": "p", **row} for row in as_records(measurements)]
     write_table(tmp_path / "m.parquet", rows, MEASUREMENT_COLUMNS)
     back = read_table(tmp_path / "m.parquet")
     assert list(back[0]) == list(MEASUREMENT_COLUMNS)
-    assert [measurement_from_row(row) for row in back] == measurements
+    assert from_records(back) == measurements
 
 
 def test_every_field_of_a_measurement_has_its_columns() -> None:
-    row = measurement_row(not_measured("a", "share", "why"), "p")
+    row = as_records([not_measured("a", "share", "why")])[0] | {"panel": "p"}
     assert row.keys() == MEASUREMENT_COLUMNS.keys()
 
 

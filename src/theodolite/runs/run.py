@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from theodolite.errors import RunError
 from theodolite.measure.measurement import Measurement
+from theodolite.measure.records import as_records, from_records
 from theodolite.runs import manifest as manifests
 from theodolite.runs.atomic import as_run_error, part_path, remove_parts, write_text
 from theodolite.runs.folder import (
@@ -36,8 +37,6 @@ from theodolite.runs.strict_json import strict_dumps
 from theodolite.runs.tables import (
     MEASUREMENT_COLUMNS,
     Row,
-    measurement_from_row,
-    measurement_row,
     read_table,
     write_table,
 )
@@ -196,7 +195,7 @@ class Run:
         path = self.path / "measurements.parquet"
         with self._writing(path):
             old = read_table(path) if path.exists() else []
-            new = [measurement_row(measurement, panel) for measurement in measurements]
+            new = [{"panel": panel, **row} for row in as_records(measurements)]
             rows = [row for row in old if row["panel"] != panel] + new
             write_table(path, rows, MEASUREMENT_COLUMNS)
 
@@ -209,7 +208,7 @@ class Run:
         """Return (panel, measurement) of all the run's measurements, in the order of writing."""
         path = self.path / "measurements.parquet"
         rows = read_table(path) if path.exists() else []
-        return [(row["panel"], measurement_from_row(row)) for row in rows]
+        return list(zip((row["panel"] for row in rows), from_records(rows), strict=True))
 
     def save_table(self, name: str, rows: Iterable[Row]) -> None:
         """Write a table (`name` or `panel/name`); records as in `tables.write_table`."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from theodolite.errors import RunError
-from theodolite.measure.measurement import Floor, JudgeQuality, Measurement, Unscored
 from theodolite.runs.atomic import write_bytes
 from theodolite.runs.strict_json import json_value
 from theodolite.text.display import escape
@@ -38,7 +37,7 @@ MEASUREMENT_COLUMNS = {
     "range_low": "number",
     "range_high": "number",
     "unscored_count": "whole",
-    "unscored_reasons": "json",
+    "unscored_reasons": "text",
     "unscored_low": "number",
     "unscored_high": "number",
     "judge_name": "text",
@@ -106,35 +105,6 @@ def read_table(path: Path) -> list[dict[str, Any]]:
             if row[name] is not None:
                 row[name] = json.loads(row[name])
     return rows
-
-
-def measurement_row(measurement: Measurement, panel: str = "") -> dict[str, Any]:
-    """Return a measurement as one flat record with the columns of `measurements.parquet`."""
-    row = measurement.as_dict()
-    for name, keys in (
-        ("floor", ("name", "value")),
-        ("judge", ("name", "sensitivity", "specificity", "corrected")),
-        ("unscored", ("count", "reasons", "low", "high")),
-    ):
-        part = row.pop(name) or {}
-        row.update({f"{name}_{key}": part.get(key) for key in keys})
-    row["range_low"], row["range_high"] = row.pop("range") or (None, None)
-    return {"panel": panel, **row}
-
-
-def measurement_from_row(row: Row) -> Measurement:
-    """Return the measurement of a flat record (see `measurement_row`)."""
-    fields = {name: row[name] for name in Measurement.__dataclass_fields__ if name in row}
-    if row["floor_name"] is not None:
-        fields["floor"] = Floor(row["floor_name"], row["floor_value"])
-    if row["judge_name"] is not None:
-        keys = ("name", "sensitivity", "specificity", "corrected")
-        fields["judge"] = JudgeQuality(*(row[f"judge_{key}"] for key in keys))
-    if row["range_low"] is not None:
-        fields["range"] = (row["range_low"], row["range_high"])
-    keys = ("count", "reasons", "low", "high")
-    fields["unscored"] = Unscored(*(row[f"unscored_{key}"] for key in keys))
-    return Measurement(**fields)
 
 
 def _plain(value: Any) -> Any:
