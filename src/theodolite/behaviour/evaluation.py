@@ -1,0 +1,165 @@
+"""`theodolite eval`: one benchmark on one model, or on answers that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, make_dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from theodolite.behaviour.registry import benchmark
+from theodolite.runs.panel import PanelResult, Progress
+from theodolite.runs.run import Run
+
+
+class Benchmark(Protocol):
+    """What the `evaluation` file of every benchmark folder holds."""
+
+    VERSION: int
+    Options: type[Any]
+
+    def evaluate(
+        self,
+        model: Any,
+        options: Any,
+        *,
+        run: Run,
+        seed: int,
+        judge: str | None,
+        progress: Progress,
+    ) -> PanelResult:
+        """Ask the model and score its answers."""
+
+    def score_responses(
+        self, path: Path, options: Any, *, run: Run, seed: int, judge: str | None
+    ) -> PanelResult:
+        """Score answers made elsewhere."""
+
+
+@dataclass(frozen=True)
+class EvalRequest:
+    """What decides an evaluation's numbers, beside the benchmark's own options.
+
+    Args:
+        model: a model reference; ignored where `responses` is given.
+        responses: a file of answers made elsewhere.
+        judge: an inspect model that judges; None takes the offline scorer.
+        interventions: a file of interventions that are active while the model answers.
+    """
+
+    model: str = "smollm2"
+    responses: str | None = None
+    judge: str | None = None
+    seed: int = 0
+    dtype: str = "auto"
+    device: str | None = None
+    revision: str | None = None
+    adapter: str | None = None
+    interventions: str | None = None
+
+
+def load_benchmark(name: str) -> Benchmark:
+    """Import a benchmark's evaluation; raises ConfigError for an unknown name."""
+    return cast(Benchmark, benchmark(name, "evaluation"))
+
+
+def request_schema(name: str) -> type[Any]:
+    """Return the dataclass of `eval NAME`: the request, and the benchmark's options as `task`."""
+    options = load_benchmark(name).Options
+    return make_dataclass(
+        "EvalConfig",
+        [("task", options, field(default_factory=options))],
+        bases=(EvalRequest,),
+        frozen=True,
+    )
+
+
+def run_benchmark(
+    name: str,
+    request: Any,
+    *,
+    progress: Progress,
+    out: Path | None = None,
+    resume: Path | bool = False,
+) -> tuple[Run, PanelResult]:
+    """Evaluate and keep the result in a run folder.
+
+    Args:
+        request: an instance of `request_schema(name)`.
+        out, resume: as for an audit.
+    Raises: TheodoliteError: bad input. Interrupted: Ctrl-C; finished units are kept.
+    """
+    held = load_benchmark(name)
+    command = f"eval {name}"
+    if request.responses is not None:
+        answers = Path(request.responses)
+        run = open_run(command, "", request, {"responses": answers}, None, out, resume)
+        result = held.score_responses(
+            answers, request.task, run=run, seed=request.seed, judge=request.judge
+        )
+    else:
+        result, run = ask_model(held, command, request, progress, out, resume)
+    run.save_panel(name, result, key=str(held.VERSION))
+    run.commit()
+    return run, result
+
+
+def ask_model(
+    held: Benchmark,
+    command: str,
+    request: Any,
+    progress: Progress,
+    out: Path | None,
+    resume: Path | bool,
+) -> tuple[PanelResult, Run]:
+    """Open the model, put its interventions in place, and evaluate."""
+    from theodolite.models import open_model
+
+    model = open_model(
+        request.model,
+        revision=request.revision,
+        adapter=request.adapter,
+        dtype=request.dtype,
+        device=request.device,
+    )
+    identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}
+    inputs: dict[str, Any] = {}
+    with ExitStack() as active:
+        if request.interventions is not None:
+            from theodolite.engine import apply, load_interventions
+
+            path = Path(request.interventions)
+            active.enter_context(apply(model, *load_interventions(path, model)))
+            inputs["interventions"] = path
+        run = open_run(command, model.name, request, inputs, identity, out, resume)
+        result = held.evaluate(
+            model,
+            request.task,
+            run=run,
+            seed=request.seed,
+            judge=request.judge,
+            progress=progress,
+        )
+    return result, run
+
+
+def open_run(
+    command: str,
+    model_name: str,
+    request: Any,
+    inputs: Mapping[str, Any],
+    identity: Mapping[str, Any] | None,
+    out: Path | None,
+    resume: Path | bool,
+) -> Run:
+    """Create the run folder, or continue one that was asked the same."""
+    asked: dict[str, Any] = {
+        "config": asdict(request),
+        "inputs": inputs,
+        "seed": request.seed,
+        "model": identity,
+    }
+    if resume is False:
+        return Run.create(command, model_name, out=out, **asked)
+    return Run.resume(None if resume is True else Path(resume), command=command, **asked)

@@ -1,0 +1,1 @@
+"""Refusal: does the model turn down harmful requests, and only those?"""
