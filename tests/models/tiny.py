@@ -84,6 +84,7 @@ _SIZES = {
 
 _MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 _MLA = {
+    "num_key_value_heads": 4,  # these families have as many as heads
     "q_lora_rank": 16,
     "kv_lora_rank": 8,
     "qk_rope_head_dim": 4,

@@ -1,4 +1,4 @@
-"""Interventions done by hand on the weights of tiny random models, and site by site in slow hooks."""
+"""Interventions by hand: edited weights of tiny random models, and slow hooks token by token."""
 
 from __future__ import annotations
 

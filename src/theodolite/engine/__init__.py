@@ -1,0 +1,42 @@
+"""Run models: capture, interventions, suffix sweeps, scoring and generation over shared prefixes.
+
+Imported eagerly: a submodule and the function it is named after share a name here, and only a name
+that is bound after the submodule was imported is the function.
+"""
+
+from theodolite.engine.activations import Activations
+from theodolite.engine.capture import capture
+from theodolite.engine.generate import Completion, generate
+from theodolite.engine.intervention_file import load_interventions, save_interventions
+from theodolite.engine.interventions import (
+    DirectionIntervention,
+    HeadIntervention,
+    Intervention,
+    MlpIntervention,
+    ResidualIntervention,
+    apply,
+)
+from theodolite.engine.next_token import next_token
+from theodolite.engine.plan import plan_batches
+from theodolite.engine.score import Scored, score
+from theodolite.engine.suffix import SuffixSweep
+
+__all__ = [
+    "Activations",
+    "Completion",
+    "DirectionIntervention",
+    "HeadIntervention",
+    "Intervention",
+    "MlpIntervention",
+    "ResidualIntervention",
+    "Scored",
+    "SuffixSweep",
+    "apply",
+    "capture",
+    "generate",
+    "load_interventions",
+    "next_token",
+    "plan_batches",
+    "save_interventions",
+    "score",
+]

@@ -1,0 +1,1 @@
+"""Rules that turn logits into the next token."""

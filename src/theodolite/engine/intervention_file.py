@@ -1,0 +1,195 @@
+"""Interventions on disk, version 1: a JSON list, its tensors beside it, and the model it is for.
+
+    {"version": 1, "model": FINGERPRINT, "interventions": [
+        {"kind": "direction", "layer": 3, "site": "resid_post", "direction_ref": "d0",
+         "operator": "ablate", "epsilon": null, "alpha": 0.0, "heads": null, "positions": "all"}]}
+
+`steer.json` keeps its tensors in `steer.safetensors`. Loading reads data only, checks every field
+against the open model, and changes nothing: only `apply` acts, and only inside its context.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from theodolite.engine.interventions import KINDS, Intervention
+from theodolite.errors import ConfigError, DataError, RunError
+from theodolite.runs.atomic import write_file
+from theodolite.runs.tensors import load_tensors, save_tensors
+from theodolite.text.display import escape
+from theodolite.text.suggest import nearest
+
+if TYPE_CHECKING:
+    from theodolite.models.handle import LanguageModel
+
+VERSION = 1
+# Fields of the file and of the dataclasses; tensors are named by `direction_ref`.
+_FIELDS = ("layer", "site", "heads", "operator", "epsilon", "alpha", "positions")
+_TENSORS = {"head": "vector", "direction": "direction", "residual": "vector"}
+_TAKES = {
+    "head": {"layer", "heads", "operator", "epsilon", "positions"},
+    "direction": {"layer", "site", "operator", "alpha", "positions"},
+    "residual": {"layer", "site", "operator", "alpha", "positions"},
+    "mlp": {"layer", "operator", "epsilon", "positions"},
+}
+_NEEDS = {"layer", "operator"}
+_MAX_BYTES = 16 * 2**20
+
+
+def save_interventions(
+    path: Path, interventions: Sequence[Intervention], model: LanguageModel
+) -> None:
+    """Write interventions for a model; equal tensors are stored once.
+
+    Args:
+        path: the `.json` file; tensors go to the `.safetensors` file of the same name.
+        interventions: in the order they act.
+        model: whose fingerprint is recorded; they are checked against it.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    names: dict[bytes, str] = {}
+    rows = []
+    for intervention in interventions:
+        intervention.check(model.anatomy)
+        row: dict[str, Any] = {"kind": intervention.KIND, "direction_ref": None}
+        row |= {field: getattr(intervention, field, None) for field in _FIELDS}
+        row["site"] = intervention.at
+        tensor = getattr(intervention, _TENSORS.get(intervention.KIND, ""), None)
+        if tensor is not None:
+            stored = tensor.detach().to("cpu", torch.float32).contiguous()
+            data = stored.numpy().tobytes() + repr(tuple(stored.shape)).encode()
+            name = names.setdefault(data, f"t{len(names)}")
+            tensors[name] = stored
+            row["direction_ref"] = name
+        rows.append(row)
+    if tensors:
+        save_tensors(_tensor_file(path), tensors)
+    record = {"version": VERSION, "model": model.fingerprint, "interventions": rows}
+    write_file(path, lambda draft: _write(draft, json.dumps(record, indent=1) + "\n"))
+
+
+def load_interventions(path: Path, model: LanguageModel) -> list[Intervention]:
+    """Read interventions and check them against the open model.
+
+    Args:
+        path: the `.json` file.
+        model: the model they are to act on.
+
+    Returns: the interventions, in the order they act.
+
+    Raises:
+        DataError: the file cannot be read, was made for another model, or a field is wrong; the
+            message names the entry and the field.
+    """
+    where = escape(str(path), 200)
+    record = _read(path, where)
+    if record.get("version") != VERSION:
+        raise DataError(
+            f"{where}: version is {escape(str(record.get('version')), 20)}, not {VERSION}.",
+            fix="Write it again with this version of Theodolite.",
+        )
+    if record.get("model") != model.fingerprint:
+        raise DataError(
+            f"{where} was made for another model than {escape(model.ref, 80)} (the fingerprints "
+            "differ).",
+            fix="Open the model it was fitted on (same adapter, same dtype), or fit it again.",
+        )
+    rows = record.get("interventions")
+    if not isinstance(rows, list) or not rows:
+        raise DataError(f"{where}: interventions is not a list with at least one entry.")
+    tensors = _tensors(path, where, rows)
+    found = []
+    for number, row in enumerate(rows):
+        try:
+            intervention = _intervention(row, tensors)
+            intervention.check(model.anatomy)
+        except ConfigError as error:
+            raise DataError(f"{where}, entry {number}: {error.message}", fix=error.fix) from error
+        found.append(intervention)
+    return found
+
+
+def _read(path: Path, where: str) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(
+                f"{where} is larger than {_MAX_BYTES} bytes.", fix="Is it the right file?"
+            )
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            f"{where} cannot be read as JSON: {escape(str(error), 120)}.",
+            fix="Give a file written by save_interventions.",
+        ) from error
+    if not isinstance(record, dict):
+        raise DataError(f"{where} is not a JSON object.", fix="See the file form in the docs.")
+    return record
+
+
+def _tensors(path: Path, where: str, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+    if not any(isinstance(row, Mapping) and row.get("direction_ref") for row in rows):
+        return {}
+    try:
+        loaded = load_tensors(_tensor_file(path))
+    except RunError as error:
+        raise DataError(f"{where}: {error.message}", fix="Keep both files together.") from error
+    return {name: torch.as_tensor(value) for name, value in loaded.items()}
+
+
+def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention:
+    if not isinstance(row, Mapping):
+        raise ConfigError("the entry is not an object.")
+    kind = row.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        near = nearest(str(kind), KINDS)
+        hint = f"Did you mean '{near}'?" if near else f"Use one of {', '.join(KINDS)}."
+        raise ConfigError(f"kind is '{escape(str(kind), 40)}', which is not known.", fix=hint)
+    given = {name: value for name, value in row.items() if value is not None and name != "kind"}
+    reference = given.pop("direction_ref", None)
+    takes = _TAKES[kind]
+    if kind not in ("direction", "residual") and given.get("site") == KINDS[kind].SITES[0]:
+        del given["site"]  # these kinds have one site; naming it right is fine
+    for name in given:
+        if name not in takes:
+            raise ConfigError(f"{escape(str(name), 40)} does not belong to kind '{kind}'.")
+    for name in _NEEDS | ({"heads"} if kind == "head" else set()):
+        if name not in given:
+            raise ConfigError(f"{name} is missing.")
+    values = {name: _checked(name, value) for name, value in given.items()}
+    tensor = _TENSORS.get(kind)
+    if tensor is not None and (reference is not None or kind != "head"):
+        if not isinstance(reference, str) or reference not in tensors:
+            raise ConfigError(
+                f"direction_ref is '{escape(str(reference), 40)}', which the tensor file lacks."
+            )
+        values[tensor] = tensors[reference]
+    return KINDS[kind](**values)
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a JSON value as the dataclass wants it, or name the field that is of another type."""
+    if name == "layer" and type(value) is int:
+        return value
+    if name in ("site", "operator") and isinstance(value, str):
+        return value
+    if name in ("epsilon", "alpha") and type(value) in (int, float) and abs(value) < float("inf"):
+        return float(value)
+    if name == "positions" and isinstance(value, str):
+        return value
+    listed = name in ("heads", "positions") and isinstance(value, list) and bool(value)
+    if listed and all(type(entry) is int for entry in value):
+        return tuple(value)
+    raise ConfigError(f"{name} has the value {escape(json.dumps(value), 60)}, which is not valid.")
+
+
+def _tensor_file(path: Path) -> Path:
+    return path.with_suffix(".safetensors")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
