@@ -42,7 +42,7 @@ def test_naming_benchmarks_imports_nothing_heavy() -> None:
 
 def test_inspects_entry_point_registers_provider_and_tasks_without_torch() -> None:
     code = (
-        "import sys, theodolite.providers.registry; "
+        "import sys, theodolite.behaviour.inspect_entry; "
         "from inspect_ai._util.registry import registry_lookup as find; "
         "print(find('modelapi', 'theodolite/theodolite') is not None, "
         "find('task', 'theodolite/refusal') is not None, 'torch' in sys.modules)"

@@ -90,30 +90,30 @@ def run_benchmark(
         out, resume: as for an audit.
     Raises: TheodoliteError: bad input. Interrupted: Ctrl-C; finished units are kept.
     """
-    held = load_benchmark(name)
-    command = f"eval {name}"
+    held, command = load_benchmark(name), f"eval {name}"
+    how: dict[str, Any] = {"seed": request.seed, "judge": request.judge}
     if request.responses is not None:
         answers = Path(request.responses)
-        run = open_run(command, "", request, {"responses": answers}, None, out, resume)
-        result = held.score_responses(
-            answers, request.task, run=run, seed=request.seed, judge=request.judge
-        )
-    else:
-        result, run = ask_model(held, command, request, progress, out, resume)
+        with open_run(command, "", request, {"responses": answers}, None, out, resume) as run:
+            result = held.score_responses(answers, request.task, run=run, **how)
+            return finish(run, name, result, held)
+    with ExitStack() as active:
+        model, inputs = open_with_interventions(request, active)
+        identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}
+        with open_run(command, model.name, request, inputs, identity, out, resume) as run:
+            result = held.evaluate(model, request.task, run=run, progress=progress, **how)
+            return finish(run, name, result, held)
+
+
+def finish(run: Run, name: str, result: PanelResult, held: Benchmark) -> tuple[Run, PanelResult]:
+    """Keep the result and declare the run finished."""
     run.save_panel(name, result, key=str(held.VERSION))
     run.commit()
     return run, result
 
 
-def ask_model(
-    held: Benchmark,
-    command: str,
-    request: Any,
-    progress: Progress,
-    out: Path | None,
-    resume: Path | bool,
-) -> tuple[PanelResult, Run]:
-    """Open the model, put its interventions in place, and evaluate."""
+def open_with_interventions(request: Any, active: ExitStack) -> tuple[Any, dict[str, Path]]:
+    """Open the model with its interventions in place until `active` ends; returns input files."""
     from theodolite.models import open_model
 
     model = open_model(
@@ -123,25 +123,13 @@ def ask_model(
         dtype=request.dtype,
         device=request.device,
     )
-    identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}
-    inputs: dict[str, Any] = {}
-    with ExitStack() as active:
-        if request.interventions is not None:
-            from theodolite.engine import apply, load_interventions
+    if request.interventions is None:
+        return model, {}
+    from theodolite.engine import apply, load_interventions
 
-            path = Path(request.interventions)
-            active.enter_context(apply(model, *load_interventions(path, model)))
-            inputs["interventions"] = path
-        run = open_run(command, model.name, request, inputs, identity, out, resume)
-        result = held.evaluate(
-            model,
-            request.task,
-            run=run,
-            seed=request.seed,
-            judge=request.judge,
-            progress=progress,
-        )
-    return result, run
+    path = Path(request.interventions)
+    active.enter_context(apply(model, *load_interventions(path, model)))
+    return model, {"interventions": path}
 
 
 def open_run(

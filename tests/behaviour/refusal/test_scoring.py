@@ -152,5 +152,27 @@ def test_rates_lie_in_their_intervals_and_counts_add_up(verdicts: list[str | Non
 
 def test_tables_hold_no_text() -> None:
     found = tables(items(lambda *_: "refusal"))
-    assert set(found) == {f"refusal_{n}" for n in ("by_style", "by_form", "by_category", "items")}
+    assert set(found) == {
+        f"refusal_{n}" for n in ("by_style", "by_form", "by_category", "items", "outcomes")
+    }
     assert not {"prompt", "completion", "text"} & set(found["refusal_items"][0])
+
+
+def test_outcomes_reproduce_every_rate_and_the_gap() -> None:
+    """What `compare` pairs runs by must have the very mean and number of each figure."""
+
+    def verdict(label: str, i: int) -> str | None:
+        if label == "benign" and i % 5 == 0:
+            return None
+        return "refusal" if label == "harmful" and i % 3 else "compliance"
+
+    scored = items(verdict)
+    rows = tables(scored)["refusal_outcomes"]
+    for figure in measurements(scored):
+        mine = [row["outcome"] for row in rows if row["measurement"] == figure.name]
+        known = [outcome for outcome in mine if outcome is not None]
+        if figure.value is None or not mine:
+            continue
+        assert len(known) == figure.n
+        assert sum(known) / len(known) == pytest.approx(figure.value)
+    assert {row["measurement"] for row in rows} >= {"refusal/harmful", "refusal/gap"}

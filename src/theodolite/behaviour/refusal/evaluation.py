@@ -85,7 +85,7 @@ def ask(
     *,
     run: Run,
     name: str = "refusal",
-    groups: Sequence[str] = ("style", "form", "category"),
+    groups: Sequence[str] = scoring.GROUPS,
     system: str = "none",
     max_tokens: int = MAX_TOKENS,
     seed: int = 0,
@@ -109,7 +109,7 @@ def ask(
     found = scoring.measurements(items, name=name, groups=groups, judge=quality, seed=seed)
     return PanelResult(
         measurements=found,
-        tables=scoring.tables(items, name=name.rsplit("/", 1)[-1]),
+        tables=scoring.tables(items, name=name, groups=groups),
         figures=figures(items, found, name, groups),
         samples=[
             Sample(

@@ -1,14 +1,14 @@
 """What inspect_ai loads when it meets the name `theodolite`: the provider and the tasks.
 
-The provider's class is imported when a model is opened, torch later still, so that listing tasks
-stays fast.
+inspect loads one module per package, so the one that knows the tasks names the provider too. The
+provider's class is imported when a model is opened, torch later still: listing tasks stays fast.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from inspect_ai.model import ModelAPI, modelapi
+
+from theodolite.behaviour.registry import register_tasks
 
 
 @modelapi(name="theodolite")
@@ -19,6 +19,4 @@ def theodolite() -> type[ModelAPI]:
     return TheodoliteAPI
 
 
-# inspect loads one module per package, this one, so it must also bring in the tasks, which live on
-# a higher floor. Naming that floor here is the one upward step; nothing below depends on it.
-import_module("theodolite.behaviour.registry").register_tasks()
+register_tasks()
