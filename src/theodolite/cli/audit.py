@@ -1,0 +1,72 @@
+"""theodolite audit MODEL: measure, explain, report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from theodolite.cli.options import (
+    AsJson,
+    Config,
+    Judge,
+    OutFolder,
+    Resume,
+    Seed,
+    ShowText,
+    names_in,
+    resume_from,
+)
+
+
+def audit(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="smollm2, org/name, a folder, a .gguf file or api:PROVIDER/MODEL.")
+    ] = "smollm2",
+    base: Annotated[
+        str | None, typer.Option(help="A second model that runs the same panels, to compare with.")
+    ] = None,
+    profile: Annotated[str, typer.Option(help="quick, standard or full.")] = "quick",
+    only: Annotated[str | None, typer.Option(help="Panels to run, comma-separated.")] = None,
+    skip: Annotated[str | None, typer.Option(help="Panels to leave out, comma-separated.")] = None,
+    adapter: Annotated[str | None, typer.Option(help="A LoRA adapter folder for MODEL.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Revision of a model on the hub.")] = None,
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    judge: Judge = None,
+    seed: Seed = 0,
+    out: OutFolder = None,
+    resume: Resume = None,
+    config: Config = None,
+    show_text: ShowText = False,
+    as_json: AsJson = False,
+) -> None:
+    """Audit a model and write one self-contained HTML report."""
+    from theodolite.audit.request import AuditRequest
+    from theodolite.audit.run import run_audit
+    from theodolite.cli.output import console_progress, finish_audit
+    from theodolite.cli.settings import resolve
+
+    request = resolve(
+        context,
+        AuditRequest,
+        config,
+        {
+            "model": model,
+            "base": base,
+            "profile": profile,
+            "only": names_in(only),
+            "skip": names_in(skip),
+            "adapter": adapter,
+            "revision": revision,
+            "dtype": dtype,
+            "device": device,
+            "judge": judge,
+            "seed": seed,
+            "show_text": show_text,
+        },
+    )
+    with console_progress() as progress:
+        outcome = run_audit(request, progress=progress, out=out, resume=resume_from(resume))
+    finish_audit(outcome, as_json=as_json)

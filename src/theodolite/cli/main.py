@@ -1,0 +1,102 @@
+"""The `theodolite` command: one verb per file, errors as one sentence, help in a blink."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from theodolite.cli import audit, compare, config, data, evaluate, models, report, runs
+from theodolite.errors import Interrupted, TheodoliteError
+
+NEWEST = "newest"
+
+app = typer.Typer(
+    name="theodolite",
+    help="Measure how a language model behaves, explain it inside the network, and report it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("audit")(audit.audit)
+app.command("eval")(evaluate.evaluate)
+app.command("compare")(compare.compare)
+app.command("report")(report.report)
+app.command("config")(config.config)
+app.add_typer(runs.app, name="runs")
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+
+
+def show_version(value: bool) -> None:
+    """Print the version and stop."""
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"theodolite {version('theodolite')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Show version.")
+    ] = False,
+) -> None:
+    """Measure how a language model behaves, explain it inside the network, and report it."""
+
+
+def with_optional_resume(arguments: Sequence[str]) -> list[str]:
+    """Let `--resume` stand alone: without a run after it, it means the newest one."""
+    completed: list[str] = []
+    for index, argument in enumerate(arguments):
+        completed.append(argument)
+        following = arguments[index + 1] if index + 1 < len(arguments) else "-"
+        if argument == "--resume" and following.startswith("-"):
+            completed.append(NEWEST)
+    return completed
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every expected error is one sentence on stderr and an exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = bool(os.environ.get("THEODOLITE_DEBUG"))
+    logging.getLogger("theodolite").addHandler(logging.NullHandler())
+    try:
+        app(with_optional_resume(given), standalone_mode=True)
+    except TheodoliteError as error:
+        if debug:
+            raise
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("Stopped.", Interrupted.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        fail(f"{error.strerror or error} ({error.filename or 'no file named'}).", 2)
+    except Exception as error:  # a bug of ours: still one sentence, and the way to the details
+        if debug:
+            raise
+        fail(
+            f"Internal error: {type(error).__name__}: {error}. "
+            "Run again with THEODOLITE_DEBUG=1 for the details and please report it.",
+            70,
+        )
+
+
+def fail(sentence: str, code: int) -> None:
+    """Print one sentence on stderr and leave with an exit code."""
+    typer.echo(f"theodolite: {sentence}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

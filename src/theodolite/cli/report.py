@@ -1,0 +1,30 @@
+"""theodolite report RUN: write the report of a finished audit again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from theodolite.cli.options import ShowText
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="A run folder, its name, or `latest`.")] = "latest",
+    root: Annotated[Path, typer.Option("--root", help="The folder that holds the runs.")] = Path(
+        "runs"
+    ),
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file to write.")] = None,
+    show_text: ShowText = False,
+) -> None:
+    """Write the HTML report of an audit again, e.g. with --show-text or to another place."""
+    from theodolite.audit.document import rebuild
+    from theodolite.report import render_report
+    from theodolite.runs.listing import find_run
+    from theodolite.runs.run import Run
+
+    run = Run.open(find_run(name, root))
+    target = out if out is not None else run.path / "report.html"
+    path = render_report(rebuild(run), target, show_text=show_text)
+    typer.echo(f"Report: {path}")

@@ -1,0 +1,39 @@
+"""Resolve a command's settings: defaults, then the TOML file, then what was typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import typer
+
+from theodolite.runs.config import load_config
+
+Schema = TypeVar("Schema")
+
+
+def resolve(
+    context: typer.Context,
+    schema: type[Schema],
+    path: Path | None,
+    values: Mapping[str, Any],
+    always: Mapping[str, Any] | None = None,
+) -> Schema:
+    """Return the settings of a command as its dataclass.
+
+    Args:
+        context: knows which options were typed; only these win over the file.
+        values: the command's parameters by field name.
+        always: settings that were typed in another form (dotted names reach into tables).
+    Raises: ConfigError: unknown key or wrong type in the file, with its line.
+    """
+    typed = {name: value for name, value in values.items() if was_typed(context, name)}
+    required = {} if path is not None else dict(values)
+    return load_config(schema, path, {**required, **typed, **(always or {})})
+
+
+def was_typed(context: typer.Context, name: str) -> bool:
+    """Return whether an option was given on the command line rather than left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
