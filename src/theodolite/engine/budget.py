@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
 
 # Wider passes are not faster on a CPU (caches), narrower ones read the weights too often.
-CPU_TOKENS = 512
+CPU_TOKENS = 768
 GPU_TOKENS = 16384
 CPU_ROWS = 64
 GPU_ROWS = 256

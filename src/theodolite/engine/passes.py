@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,8 @@ from theodolite.engine.kv import KV, Branch, BranchLayer, DecodeState, Past, bra
 from theodolite.engine.trie import Tokens
 from theodolite.models.taps import read
 
+# Packing costs a copy each way; below this share of padding it does not pay.
+PADDING_WORTH_PACKING = 0.02
 # Prompt length of a shared segment: all its positions lie before any prompt's last one.
 WITHIN_PROMPT = 1 << 40
 
@@ -125,7 +127,8 @@ def run_pass(
     hidden = None
     # The pass may end by raising `_Done` from a tap.
     reading = _reading(taps or {}, sink, stop=not finish)
-    with published(context), reading, _narrowed(model, only), suppress(_Done):
+    spared = _spared(model, lengths, only)
+    with published(context), spared, reading, suppress(_Done):
         hidden = decode(model, inputs, use_cache=layers is not None)
     if not keep or layers is None:
         return PassResult(hidden, None)
@@ -200,36 +203,76 @@ def _reading(taps: Mapping[Any, Any], sink: Sink | None, *, stop: bool) -> Itera
 
 
 @contextmanager
-def _narrowed(model: Any, only: Only | None) -> Iterator[None]:
-    """Give a block's MLP only the tokens that will be read.
+def _spared(model: Any, lengths: Sequence[int], only: Only | None) -> Iterator[None]:
+    """Spare the MLPs, three quarters of the work, the tokens that nothing will read.
 
-    Its output has one position per row, which the addition to the stream spreads over all of them:
-    right at the token that is read, meaningless elsewhere. Left alone where interventions look at
-    positions, or where the family adds in place or folds positions away.
+    An MLP works token by token, so it is given the rows without their padding, and in the last
+    block only the tokens that are read. Left alone where the family folds positions away, adds in
+    place, or norms the MLP's output before it is added; the last block is left whole where
+    interventions look at positions.
     """
     row = model.anatomy.row
-    if (
-        only is None
-        or model.interventions
-        or row.mlp_in_place
-        or row.mlp_folded
-        or row.mlp != "mlp"
-    ):
+    if row.mlp_in_place or row.mlp_folded or row.mlp != "mlp":
         yield
         return
-    mlp = model.anatomy.blocks[only.layer].get_submodule(row.mlp)
-    rows, columns = list(range(len(only.columns))), list(only.columns)
-
-    def narrow(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if args:
-            return (args[0][rows, columns][:, None], *args[1:]), kwargs
-        return args, {**kwargs, "hidden_states": kwargs["hidden_states"][rows, columns][:, None]}
-
-    handle = mlp.register_forward_pre_hook(narrow, with_kwargs=True)
-    try:
+    last = only.layer if only is not None else len(model.anatomy.blocks)
+    padding = 1 - sum(lengths) / (len(lengths) * max(lengths))
+    with ExitStack() as hooks:
+        if padding > PADDING_WORTH_PACKING:
+            places = _places(lengths, model.device)
+            for block in model.anatomy.blocks[:last]:
+                _pack(hooks, block.get_submodule(row.mlp), places)
+        if only is not None and not model.interventions:
+            _narrow(hooks, model.anatomy.blocks[last].get_submodule(row.mlp), only.columns)
         yield
-    finally:
-        handle.remove()
+
+
+def _places(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
+    """Return the flat indices, into (row * position), of the tokens that are no padding."""
+    columns = torch.arange(max(lengths))
+    real = columns < torch.tensor(lengths)[:, None]
+    return real.flatten().nonzero()[:, 0].to(device)
+
+
+def _pack(hooks: ExitStack, mlp: Any, places: torch.Tensor) -> None:
+    """Let an MLP see its tokens packed, axes (1, token, d_model), and put its output back."""
+    shape: list[int] = []
+
+    def pack(hidden: torch.Tensor) -> torch.Tensor:
+        shape[:] = hidden.shape
+        return hidden.flatten(0, 1)[places][None]
+
+    def unpack(_module: Any, _args: Any, output: Any) -> Any:
+        packed = output[0] if isinstance(output, tuple) else output
+        whole = packed.new_zeros(shape[0] * shape[1], shape[2])
+        whole[places] = packed[0]
+        whole = whole.view(shape)
+        return (whole, *output[1:]) if isinstance(output, tuple) else whole
+
+    _before(hooks, mlp, pack)
+    # First of all hooks, so that whoever reads or changes the output sees rows and positions.
+    hooks.callback(mlp.register_forward_hook(unpack, prepend=True).remove)
+
+
+def _narrow(hooks: ExitStack, mlp: Any, columns: Sequence[int]) -> None:
+    """Let an MLP see one token per row.
+
+    Its output has one position per row, which the addition to the stream spreads over all of them:
+    right at the token that is read, meaningless elsewhere.
+    """
+    rows = list(range(len(columns)))
+    _before(hooks, mlp, lambda hidden: hidden[rows, list(columns)][:, None])
+
+
+def _before(hooks: ExitStack, module: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Change what a module reads, whether it comes by position or by name."""
+
+    def visit(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    hooks.callback(module.register_forward_pre_hook(visit, with_kwargs=True).remove)
 
 
 def _layers(model: Any, past: Past | None, keep: bool) -> list[BranchLayer] | None:
