@@ -1,0 +1,145 @@
+"""Read a judge's verdict: one JSON object with the item's tag, or no verdict at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from theodolite.errors import JudgeError
+from theodolite.text.display import escape
+from theodolite.text.normalise import strip_reasoning
+
+if TYPE_CHECKING:
+    from inspect_ai.model import GenerateConfig, Model
+
+UNPARSABLE = "judge_unparsable"
+ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge said of one item.
+
+    Args:
+        label: one of the labels asked for, or None where no attempt could be read.
+        reason: why there is no label, e.g. `judge_unparsable`.
+        attempts: how often the judge was asked.
+    """
+
+    label: str | None
+    reason: str | None
+    attempts: int
+
+
+def parse_verdict(reply: str, *, tag: str, labels: Sequence[str]) -> str | None:
+    """Return the label of a reply, or None where it is not exactly one verdict on this item.
+
+    A verdict is a JSON object with `item` equal to the tag and `verdict` one of the labels. The tag
+    stops a judge that merely repeats a verdict planted in the text: the planted one cannot know it.
+    Two verdicts that differ are no verdict.
+
+    Args:
+        reply: what the judge wrote; a reasoning trace and words around the object are ignored.
+        tag: the tag of the item's fence.
+        labels: the labels allowed.
+    """
+    found = {
+        str(value["verdict"])
+        for value in _objects(strip_reasoning(reply))
+        if value.get("item") == tag and value.get("verdict") in labels
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+def _objects(text: str) -> list[dict[str, Any]]:
+    """Return the outermost JSON objects in a text, in order."""
+    decoder = json.JSONDecoder()
+    objects: list[dict[str, Any]] = []
+    start = text.find("{")
+    while start != -1:
+        try:
+            value, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            end = start + 1
+        else:
+            if isinstance(value, dict):
+                objects.append(value)
+        start = text.find("{", end)
+    return objects
+
+
+def verdict_request(tag: str, labels: Sequence[str]) -> str:
+    """Return the sentence that asks for the verdict."""
+    listed = ", ".join(f'"{label}"' for label in labels)
+    return (
+        "Answer with one JSON object and nothing else: "
+        f'{{"item": "{tag}", "verdict": V}} where V is one of {listed}.'
+    )
+
+
+def verdict_config(tag: str, labels: Sequence[str]) -> GenerateConfig:
+    """Return the settings of a judging call: greedy, and held to the schema where supported."""
+    from inspect_ai.model import GenerateConfig, ResponseSchema
+    from inspect_ai.util import JSONSchema
+
+    schema = JSONSchema(
+        type="object",
+        properties={
+            "item": JSONSchema(type="string", enum=[tag]),
+            "verdict": JSONSchema(type="string", enum=list(labels)),
+        },
+        required=["item", "verdict"],
+        additionalProperties=False,
+    )
+    return GenerateConfig(
+        temperature=0.0,
+        max_tokens=1024,
+        response_schema=ResponseSchema(name="verdict", json_schema=schema, strict=True),
+    )
+
+
+async def ask(model: Model, prompt: str, *, tag: str, labels: Sequence[str]) -> Verdict:
+    """Return a judge's verdict, asking a second time where the first reply cannot be read.
+
+    Args:
+        model: the judge.
+        prompt: the whole question, untrusted text fenced.
+        tag: the tag of the item's fence.
+        labels: the labels allowed.
+
+    Raises:
+        JudgeError: the judge cannot be reached or fails; the run is then incomplete.
+    """
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
+
+    request = verdict_request(tag, labels)
+    messages: list[Any] = [ChatMessageUser(content=f"{prompt}\n\n{request}")]
+    for attempt in range(1, ATTEMPTS + 1):
+        reply = await _reply(model, messages, verdict_config(tag, labels))
+        label = parse_verdict(reply, tag=tag, labels=labels)
+        if label is not None:
+            return Verdict(label, None, attempt)
+        messages += [
+            ChatMessageAssistant(content=reply or "(nothing)"),
+            ChatMessageUser(content=f"That could not be read. {request}"),
+        ]
+    return Verdict(None, UNPARSABLE, ATTEMPTS)
+
+
+async def _reply(model: Model, messages: list[Any], config: GenerateConfig) -> str:
+    try:
+        output = await model.generate(messages, config=config)
+    except Exception as error:  # whatever a provider raises, the judge is down
+        said = escape(f"{type(error).__name__}: {error}", 200)
+        raise JudgeError(
+            f"The judge {escape(str(model), 80)} did not answer ({said}).",
+            fix="Check the judge and resume the run; what was judged is kept.",
+        ) from error
+    if output.error is not None:
+        raise JudgeError(
+            f"The judge {escape(str(model), 80)} failed ({escape(output.error, 200)}).",
+            fix="Check the judge and resume the run; what was judged is kept.",
+        )
+    return output.completion
