@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine.conftest import bare
 from tests.oracles import engine_forward as oracle
 from theodolite.engine import passes, runner
 from theodolite.engine.activations import Activations
 from theodolite.engine.capture import capture
+from theodolite.engine.generate import generate
 from theodolite.errors import ConfigError, DataError, NumericsError
 from theodolite.models.chat import Encoded
 from theodolite.runs.journal import Journal
@@ -57,7 +60,7 @@ def test_streaming_equals_memory(llama: Any, prompts: list[Encoded], tmp_path: P
             for site in memory.sites:
                 assert other.get(site).dtype == getattr(torch, dtype)
                 assert torch.equal(other.get(site), memory.get(site))
-        assert not list((tmp_path / dtype / "units").iterdir())
+        assert not list((tmp_path / dtype).rglob("units/*"))
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -168,3 +171,46 @@ def test_an_out_of_memory_gpu_gets_halves(
 def test_a_broken_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no readable activations"):
         Activations.load(tmp_path)
+
+
+def test_more_copies_than_one_batch_holds_are_all_read(llama: Any, tmp_path: Path) -> None:
+    copies = [bare([5, 6, 7, 8])] * 2048  # two units of equal content: one key
+    expected = capture(llama, copies[:1], layers=[1]).get("resid_post")
+    for out in (None, tmp_path):
+        found = capture(llama, copies, layers=[1], out=out).get("resid_post")
+        assert torch.allclose(found, expected.expand_as(found), atol=1e-5)
+
+
+def test_a_finished_stream_is_not_computed_again(
+    llama: Any, prompts: list[Encoded], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        first = capture(llama, prompts, out=out, journal=journal).get("resid_post").clone()
+        monkeypatch.setattr(CAPTURE, "run_pass", lambda *_, **__: 1 / 0)
+        again = capture(llama, prompts, out=out, journal=journal).get("resid_post")
+        assert torch.equal(first, again)
+        with pytest.raises(ZeroDivisionError):
+            capture(llama, prompts[:-1], out=out, journal=journal)
+    assert not list(out.rglob("*.part"))
+
+
+def test_a_prompt_without_id_is_named_by_its_place(llama: Any) -> None:
+    with pytest.raises(DataError, match="Prompt '1' has 3 tokens"):
+        capture(llama, [bare([3, 4, 5, 6]), bare([3, 4, 5])], positions=(3,))
+
+
+def test_threads_do_not_disturb_each_other(llama: Any, prompts: list[Encoded]) -> None:
+    expected = capture(llama, prompts, batch_tokens=120).get("resid_post")
+    answers = generate(llama, prompts[:6], max_new_tokens=4)
+
+    def read(_: int) -> bool:
+        found = capture(llama, prompts, batch_tokens=120).get("resid_post")
+        return torch.equal(found, expected)
+
+    def write(_: int) -> bool:
+        return generate(llama, prompts[:6], max_new_tokens=4) == answers
+
+    with ThreadPoolExecutor(3) as pool:
+        done = [pool.submit(work, i) for i in range(8) for work in (read, write)]
+        assert all(job.result() for job in done)

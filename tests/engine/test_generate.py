@@ -155,3 +155,39 @@ class TestRules:
         logits = torch.tensor([[0.0, 2.0, 1.0]])
         assert DecodingRule().choose(logits, None).tolist() == [1]
         assert DecodingRule(1.0, top_k=1).greedy
+
+    def test_no_temperature_is_too_low(self) -> None:
+        logits = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))
+        cold = DecodingRule(1e-42).choose(logits, uniforms(0, 8))
+        assert torch.equal(cold, logits.argmax(-1))
+
+    def test_rounding_changes_hardly_any_choice(self) -> None:
+        draw = torch.Generator().manual_seed(0)
+        rule = DecodingRule(1.0)
+        changed = 0
+        for step in range(20):
+            logits = 3 * torch.randn(64, 30_000, generator=draw)
+            near = logits + 1e-5 * torch.randn(logits.shape, generator=draw)
+            numbers = uniforms(step, 64)
+            changed += int((rule.choose(logits, numbers) != rule.choose(near, numbers)).sum())
+        assert changed <= 1  # of 1,280; one number per choice, inverted, changes about ten
+
+
+def test_one_stop_string_may_be_given_bare(llama: Any, prompts: list[Encoded]) -> None:
+    target = next(c for c in generate(llama, prompts, max_new_tokens=30) if len(c.text) > 12)
+    stop = target.text[6:9]
+    bare_one = generate(llama, prompts, max_new_tokens=30, stop=stop)
+    assert bare_one == generate(llama, prompts, max_new_tokens=30, stop=[stop])
+
+
+def test_a_special_token_can_be_a_stop_string(llama: Any, prompts: list[Encoded]) -> None:
+    asked: dict[str, Any] = {"max_new_tokens": 60, "temperature": 3.0, "n": 20}
+    free = generate(llama, prompts[:2], **asked)
+    stopped = generate(llama, prompts[:2], stop=["<|start|>"], **asked)
+    assert any(0 in c.token_ids for c in free)  # its text does not show it
+    for before, after in zip(free, stopped):
+        if 0 in before.token_ids:
+            end = before.token_ids.index(0) + 1
+            assert (after.token_ids, after.finish) == (before.token_ids[:end], "stop")
+        else:
+            assert after == before

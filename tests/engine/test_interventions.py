@@ -209,3 +209,9 @@ def test_keys_follow_content() -> None:
     other = DirectionIntervention(layer=1, direction=2 * torch.ones(4), operator="ablate")
     assert one.key == same.key != other.key
     assert bare([5, 6, 7]).key == bare([5, 6, 7]).key
+
+
+def test_no_positions_at_all_are_refused(llama: Any) -> None:
+    nothing = MlpIntervention(layer=0, operator="zero", positions=())
+    with pytest.raises(ConfigError, match="positions is empty"), apply(llama, nothing):
+        pass

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
+from tests.engine.conftest import bare
 from tests.oracles import engine_forward as oracle
-from theodolite.engine.interventions import MlpIntervention, apply
+from theodolite.engine.interventions import MlpIntervention, ResidualIntervention, apply
 from theodolite.engine.score import score
 from theodolite.errors import DataError
 from theodolite.models.chat import Encoded
@@ -44,3 +46,24 @@ def test_what_cannot_be_scored(llama: Any, prompts: list[Encoded]) -> None:
         score(llama, [(prompts[0], [3]), (prompts[0], [])])
     with pytest.raises(DataError, match="reads at most 512"):
         score(llama, [(prompts[0], [3] * 600)])
+
+
+@pytest.mark.parametrize("positions", ["prompt", "generated", "prompt_last", (-1,)])
+def test_equal_texts_cut_at_different_places_are_scored_apart(llama: Any, positions: Any) -> None:
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    steer = ResidualIntervention(layer=1, operator="add", vector=vector, positions=positions)
+    pairs: list[Any] = [(bare([9, 8, 7, 6]), [11, 12, 13]), (bare([9, 8, 7, 6, 11]), [12, 13])]
+    with apply(llama, steer):
+        for pair, found in zip(pairs, score(llama, pairs)):
+            assert found.logprobs == pytest.approx(score(llama, [pair])[0].logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("completion", "message"),
+    [([5, 100_000], "token 100000"), ([-1], "token -1"), ("a\ud800", "unpaired surrogate")],
+)
+def test_a_completion_the_model_cannot_read_is_refused(
+    llama: Any, completion: Any, message: str
+) -> None:
+    with pytest.raises(DataError, match=f"Completion 1 .*{message}"):
+        score(llama, [("Hello", "you"), ("Hello", completion)])

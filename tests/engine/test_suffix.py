@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from tests.engine.conftest import bare
 from tests.oracles import engine_forward as oracle
 from tests.oracles import engine_surgery as surgery
-from theodolite.engine.interventions import MlpIntervention, apply
+from theodolite.engine.interventions import MlpIntervention, ResidualIntervention, apply
 from theodolite.engine.next_token import next_token
 from theodolite.engine.suffix import SuffixSweep
 from theodolite.errors import ConfigError
@@ -79,3 +80,18 @@ def test_nothing_is_left_on_the_model(llama: Any, prompts: list[Encoded]) -> Non
     with pytest.raises(ConfigError, match="variants has axes"):
         sweep.run(2, sweep.values(2))
     assert torch.equal(oracle.logits(llama, prompts[0].ids), oracle.logits(llama, prompts[0].ids))
+
+
+@pytest.mark.parametrize("positions", [(-3,), (-6, 2), "prompt_last", "prompt"])
+def test_interventions_find_their_places_although_a_prefix_is_shared(
+    llama: Any, positions: Any
+) -> None:
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(0))
+    steer = ResidualIntervention(layer=0, operator="add", vector=vector, positions=positions)
+    ids = list(range(3, 13))
+    pair = [bare(ids), bare([*ids, 20, 21, 22, 23])]  # one prompt begins the other
+    with apply(llama, steer):
+        sweep = SuffixSweep(llama, pair)
+        found = sweep.run(1, sweep.values(1)[None]).logits
+        assert found is not None
+        assert torch.allclose(found[0].log_softmax(-1), next_token(llama, pair), atol=1e-4)

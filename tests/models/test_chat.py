@@ -291,3 +291,21 @@ def test_many_prompts_share_one_frame_and_one_call_of_the_tokenizer(
     monkeypatch.setattr(kind, "__call__", counted_tokenise)
     assert len(encode_all(model, [f"Question {i}?" for i in range(2000)])) == 2000
     assert calls == {"render": 2001, "tokenise": 1}
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ("Hello", "come as a list"),
+        ([{"role": "user", "content": "Hello"}], "come as a list"),
+        (["fine", [{"role": "user"}]], "Prompt '1' has a turn without"),
+        ([[{"role": "user", "content": None}]], "Prompt '0' has a turn without"),
+        (["fine", "half \ud83d"], "Prompt '1' holds half a character"),
+        ([Encoded((), "", None, (0, 0), "")], "Prompt '0' has no tokens"),
+        ([Encoded((5, 9999), "", None, (0, 0), "", "far")], "Prompt 'far' holds token 9999"),
+        ([Encoded((5,) * 513, "", None, (0, 0), "", "long")], "Prompt 'long' has 513 tokens"),
+    ],
+)
+def test_what_no_model_can_read_is_one_sentence(prompts: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        encode_all(MODELS["chatml"], prompts)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tests.models.tiny_files import save_adapter, save_folder
 from theodolite.errors import CapabilityError, ConfigError, ModelError, UnsupportedArchitecture
@@ -298,3 +300,18 @@ def test_api_model_offers_text_and_refuses_the_rest() -> None:
     with pytest.raises(CapabilityError, match="Reading hidden states with api:openai/gpt-5"):
         model.require("text", "hidden_states")
     assert "runs elsewhere" in refusal("api:openai/gpt-5", adapter="x")
+
+
+def test_adapter_with_weights_of_another_model_is_refused(
+    saved: Path, adapter: Path, tmp_path: Path
+) -> None:
+    """Such weights would be left out in silence, and the model answer as if it had no adapter."""
+    name = "adapter_model.safetensors"
+    weights = load_file(adapter / name)
+    renamed = {key.replace(".layers.0.", ".layers.7."): v for key, v in weights.items()}
+    fewer = {key: v for key, v in weights.items() if ".layers.0." not in key}
+    assert len(fewer) < len(weights)
+    for wrong, folder in ((renamed, tmp_path / "renamed"), (fewer, tmp_path / "fewer")):
+        shutil.copytree(adapter, folder)
+        save_file(wrong, folder / name, metadata={"format": "pt"})
+        assert "does not fit this model" in refusal(saved, adapter=folder)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.model import (
     ChatMessage,
@@ -25,7 +27,8 @@ from tests.models.tiny import tiny_model
 from theodolite.engine.generate import generate
 from theodolite.engine.intervention_file import save_interventions
 from theodolite.engine.interventions import MlpIntervention
-from theodolite.errors import CapabilityError, ConfigError
+from theodolite.engine.next_token import next_token
+from theodolite.errors import CapabilityError, ConfigError, Interrupted
 from theodolite.providers.answers import Answers
 from theodolite.providers.requests import Settings, settings_from
 from theodolite.providers.theodolite import TheodoliteAPI
@@ -166,9 +169,12 @@ def test_a_key_depends_on_words_settings_and_model() -> None:
     }
     # Only sampling makes another request of another epoch.
     assert len(keys) == 2 * (len(configs) + 1)
-    assert api.key(api.request(chat("x"), GenerateConfig(), 1)) == provider().key(
-        provider().request(chat("x"), GenerateConfig(seed=9), 1)
-    )
+    plain = api.key(api.request(chat("x"), GenerateConfig(), 1))
+    other = provider()
+    request = other.request(chat("x"), GenerateConfig(seed=9), 1)
+    assert other.key(request) == plain
+    other.model.module.generation_config.eos_token_id = [1, 7]  # answers end elsewhere
+    assert other.key(request) != plain
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,8 @@ def test_decoding_names() -> None:
     assert settings_from(GenerateConfig(), decoding="greedy").temperature == 0.0
     with pytest.raises(ConfigError, match=r"temperature 0\.7"):
         settings_from(GenerateConfig(temperature=0.7), decoding="greedy")
+    with pytest.raises(ConfigError, match="temperature 0, which is greedy"):
+        settings_from(GenerateConfig(temperature=0.0), decoding="sampling")
 
 
 @pytest.mark.parametrize(
@@ -261,6 +269,23 @@ def test_a_batch_that_nobody_waits_for_stops() -> None:
 
     asyncio.run(main())
     assert passes < 200
+
+
+def test_an_abandoned_batch_stops_in_its_own_thread_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    api = provider()
+    others: list[torch.Tensor] = []
+
+    def work(model: Any, *_: Any) -> Any:
+        thread = threading.Thread(target=lambda: others.append(next_token(model, ["a boat"])))
+        thread.start()
+        thread.join()
+        return next_token(model, ["a lake"])
+
+    monkeypatch.setattr("theodolite.providers.theodolite.answer_requests", work)
+    monkeypatch.setattr(type(api.queue), "abandoned", True)
+    with pytest.raises(Interrupted):
+        api.complete([])
+    assert len(others) == 1
 
 
 def test_inspect_finds_the_provider_by_name() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,10 +90,15 @@ class Activations:
             save_tensors(folder / f"{site}.safetensors", {"values": values})
         self.save_index(folder)
 
-    def save_index(self, folder: Path) -> None:
-        """Write the names of the axes, without the values."""
+    def save_index(self, folder: Path, *, plan: str | None = None) -> None:
+        """Write the names of the axes, without the values.
+
+        Args:
+            plan: content key of everything the values depend on, where it is known.
+        """
         index = {
             "version": 1,
+            "plan": plan,
             "model": self.model,
             "sites": {site: list(self.layers[site]) for site in self.sites},
             "positions": list(self.positions),
@@ -143,19 +149,26 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text + "\n", "utf-8")
 
 
-def merge_parts(
-    path: Path,
-    shape: Sequence[int],
-    dtype: str,
-    parts: Iterable[tuple[Sequence[int], torch.Tensor]],
-) -> None:
-    """Write one safetensors file from parts, holding one part in memory at a time.
+def saved_plan(folder: Path) -> str | None:
+    """Return the plan of the activations in a folder; None where there are none."""
+    try:
+        return str(json.loads((folder / INDEX).read_text("utf-8"))["plan"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextmanager
+def filling(
+    path: Path, shape: Sequence[int], dtype: str
+) -> Iterator[Callable[[Sequence[int], torch.Tensor], None]]:
+    """Write one safetensors file part by part, holding none of it in memory.
 
     Args:
-        path: the file; replaced whole when all parts are in.
+        path: the file; replaced whole when the context ends, left alone under an exception.
         shape: of the whole tensor, prompts first.
         dtype: "float32" or "bfloat16".
-        parts: (prompt indices, tensor whose first axis is those prompts).
+
+    Yields: a function that writes one part: (prompt indices, tensor whose first axis they are).
     """
     name, kind = _STORED[dtype]
     size = int(np.prod(shape)) * np.dtype(kind).itemsize
@@ -164,14 +177,21 @@ def merge_parts(
     header += b" " * (-len(header) % 8)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".part")
-    with draft.open("wb") as file:
-        file.write(len(header).to_bytes(8, "little") + header)
-        file.truncate(8 + len(header) + size)
-    if size:
-        whole = np.memmap(draft, dtype=kind, mode="r+", offset=8 + len(header), shape=tuple(shape))
-        for rows, part in parts:
-            raw = part.view(torch.uint16) if dtype == "bfloat16" else part
-            whole[list(rows)] = raw.numpy()
-        whole.flush()
-        del whole
-    os.replace(draft, path)  # noqa: PTH105 - Path.replace is the same call; kept beside flush
+    # Plain writes, not a memory map: mapped pages would count as this process's memory.
+    try:
+        with draft.open("wb") as file:
+            start = file.write(len(header).to_bytes(8, "little") + header)
+            file.truncate(start + size)
+
+            def fill(rows: Sequence[int], part: torch.Tensor) -> None:
+                raw = (part.view(torch.uint16) if dtype == "bfloat16" else part).numpy()
+                for row, values in zip(rows, raw, strict=True):
+                    file.seek(start + row * values.nbytes)
+                    file.write(values.tobytes())
+
+            yield fill
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from theodolite.engine.activations import Activations, merge_parts
+from theodolite.engine.activations import Activations
 from theodolite.engine.budget import token_budget
 from theodolite.engine.interventions import interventions_key, shareable
 from theodolite.engine.passes import Only, PassResult, Rows, run_pass
 from theodolite.engine.plan import Batch, plan_batches
 from theodolite.engine.runner import Runner, halving, require_finite
+from theodolite.engine.streaming import to_disk
 from theodolite.engine.trie import Segment
 from theodolite.errors import ConfigError
 from theodolite.execution import Unit, map_units
 from theodolite.models.anatomy import BLOCK_SITES
 from theodolite.models.chat import Encoded, encode_all
 from theodolite.models.positions import check_position, resolve_position
-from theodolite.runs.tensors import load_tensors, save_tensors
 from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
@@ -98,16 +98,18 @@ def capture(
     """
     model.require("hidden_states")
     request = _request(model, sites, layers, positions, dtype)
-    encoded = encode_all(model, prompts)
+    encoded = _named(encode_all(model, prompts))
     targets = [_targets(item, request.positions) for item in encoded]
     limits = [shareable(model, len(item.ids)) for item in encoded]
     sequences = [item.ids for item in encoded]
     budget = batch_tokens or token_budget(model, max(map(len, sequences), default=1))
     batches = plan_batches(sequences, budget, limits=limits)
     units = _units(model, encoded, targets, batches, request, "disk" if out else "memory")
-    reader = _Reader(model, encoded, targets, request, dict(zip((u.key for u in units), batches)))
+    reader = Reader(model, encoded, targets, request, dict(zip((u.key for u in units), batches)))
+    for unit in units:
+        reader.places.setdefault(unit.key, []).append(list(unit.items))
     if out is not None:
-        return _to_disk(reader, units, journal, progress, Path(out))
+        return to_disk(reader, units, journal, progress, Path(out))
     if journal is None:
         reader.whole = reader.empty(len(encoded))
     results = map_units(units, reader, journal=journal, progress=progress, label="capture")
@@ -151,6 +153,11 @@ def _request(
     return Request(tuple(dict.fromkeys(sites)), tuple(chosen), tuple(positions), dtype)
 
 
+def _named(encoded: Sequence[Encoded]) -> list[Encoded]:
+    """Give prompts without an id their place as one, for messages and results."""
+    return [p if p.prompt_id else replace(p, prompt_id=str(i)) for i, p in enumerate(encoded)]
+
+
 def _targets(encoded: Encoded, positions: Sequence[str | int]) -> tuple[Target, ...]:
     found: list[Target] = []
     for place, position in enumerate(positions):
@@ -177,7 +184,7 @@ def _units(
     return units
 
 
-class _Reader:
+class Reader:
     """Computes one unit: runs its batch with taps and puts each value where it belongs."""
 
     def __init__(
@@ -193,7 +200,8 @@ class _Reader:
         self.targets = targets
         self.request = request
         self.batches = batches
-        self.names = [item.prompt_id or str(i) for i, item in enumerate(encoded)]
+        self.names = [item.prompt_id for item in encoded]
+        self.places: dict[str, list[list[int]]] = {}  # units with one key are computed once
         self.whole: dict[str, torch.Tensor] | None = None
         self.taps = {
             (site, layer): model.anatomy.tap(layer, site)
@@ -224,7 +232,8 @@ class _Reader:
         if self.whole is None:
             return values
         for site, tensor in values.items():
-            self.whole[site][list(unit.items)] = tensor
+            for items in self.places[unit.key]:
+                self.whole[site][items] = tensor
         return {}
 
     def read(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -360,34 +369,3 @@ def _items_below(batch: Batch) -> list[list[int]]:
             below[above].extend(items)
             above = batch.segments[above].parent
     return below
-
-
-def _to_disk(
-    reader: _Reader,
-    units: Sequence[Unit],
-    journal: Journal | None,
-    progress: Progress | None,
-    out: Path,
-) -> Activations:
-    """Stream units to files of their own, then put them together, a unit in memory at a time."""
-
-    def work(unit: Unit) -> dict[str, Any]:
-        save_tensors(part_file(unit), reader.read(reader.batches[unit.key]))
-        return {"file": part_file(unit).name}
-
-    def part_file(unit: Unit) -> Path:
-        return out / "units" / f"{unit.key}.safetensors"
-
-    map_units(units, work, journal=journal, progress=progress, label="capture")
-    for unit in units:
-        if not part_file(unit).exists():  # the journal outlived the folder
-            work(unit)
-    count = len(reader.encoded)
-    for site in reader.request.sites:
-        parts = ((unit.items, load_tensors(part_file(unit))[site]) for unit in units)
-        shape = (count, *reader.shape(site))
-        merge_parts(out / f"{site}.safetensors", shape, reader.request.dtype, parts)
-    reader.activations(reader.empty(0)).save_index(out)
-    for unit in units:
-        part_file(unit).unlink(missing_ok=True)
-    return Activations.load(out)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
 
-VERSION = 1
+VERSION = 2
 # Decoding is faster the more rows it has: padding of the prefill is never worth one batch more.
 WHOLE_BATCHES = 1 << 30
 
@@ -123,12 +123,14 @@ def generate(
     """
     model.require("text")
     rule = DecodingRule(temperature, top_k, top_p)
+    stop = [stop] if isinstance(stop, str) else stop
     if max_new_tokens < 1 or n < 1:
         raise ConfigError("max_new_tokens and n must be at least 1.")
     if any(not text for text in stop):
         raise ConfigError("A stop string is empty.", fix="Leave it out.")
     encoded = encode_all(model, prompts)
-    limits = _Limits(max_new_tokens, tuple(stop), end_tokens(model), model.max_context)
+    ends = end_tokens(model) | _spelled_tokens(model, stop)
+    limits = _Limits(max_new_tokens, tuple(stop), ends, model.max_context)
     _check_room(model, encoded)
     jobs = _jobs(encoded, seed, 1 if rule.greedy else n)
     sequences = [encoded[job.prompt].ids for job in jobs]
@@ -163,6 +165,12 @@ def end_tokens(model: LanguageModel) -> frozenset[int]:
     for value in (named, model.tokenizer.eos_token_id):
         found.update(value if isinstance(value, list | tuple) else [value])
     return frozenset(token for token in found if token is not None)
+
+
+def _spelled_tokens(model: LanguageModel, stop: Sequence[str]) -> frozenset[int]:
+    """Return the special tokens among the stop strings: an answer's text leaves them out."""
+    known = model.tokenizer.added_tokens_decoder.items()
+    return frozenset(i for i, token in known if token.special and token.content in stop)
 
 
 def _check_room(model: LanguageModel, encoded: Sequence[Encoded]) -> None:

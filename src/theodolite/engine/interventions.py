@@ -81,6 +81,8 @@ class Intervention:
             )
         if isinstance(self.positions, str):
             _known("positions", self.positions, NAMED_POSITIONS)
+        elif not self.positions:
+            raise ConfigError("positions is empty.", fix="Name at least one position.")
 
     def change(self, anatomy: Anatomy) -> Change:
         """Return the function from site values (row, position, width) to new ones."""
@@ -269,7 +271,8 @@ def apply(model: LanguageModel, *interventions: Intervention) -> Iterator[Langua
         ConfigError: an intervention does not fit the model; nothing was changed.
 
     Note: capture, next_token, score, generate and SuffixSweep respect them. A bare forward of the
-        module outside the engine knows no prompt, so it accepts positions "all" only.
+        module outside the engine knows no prompt, so it accepts positions "all" only. They lie
+        on the module: other threads that use the model feel them too.
     """
     model.require("interventions")
     for intervention in interventions:

@@ -128,7 +128,7 @@ def run_pass(
     # The pass may end by raising `_Done` from a tap.
     reading = _reading(taps or {}, sink, stop=not finish)
     spared = _spared(model, lengths, only)
-    with published(context), spared, reading, suppress(_Done):
+    with model.lock, published(context), spared, reading, suppress(_Done):
         hidden = decode(model, inputs, use_cache=layers is not None)
     if not keep or layers is None:
         return PassResult(hidden, None)
@@ -171,7 +171,7 @@ def step(
         padding = torch.tensor(state.padding, device=device)[:, None]
         inputs["attention_mask"] = (slots >= padding).long()
     state.lengths = [length + 1 for length in state.lengths]
-    with published(PassContext(positions, prompts)):
+    with model.lock, published(PassContext(positions, prompts)):
         return decode(model, inputs, use_cache=True)[:, -1]
 
 

@@ -8,7 +8,7 @@ stay together; the prefix itself is a segment computed once (`trie.py`), nested 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -77,6 +77,7 @@ def plan_batches(
     pass_tokens: int = PASS_TOKENS,
     limits: Sequence[int] | None = None,
     share: bool = True,
+    kinds: Sequence[Hashable] | None = None,
 ) -> list[Batch]:
     """Form the batches in which the sequences will run.
 
@@ -88,10 +89,11 @@ def plan_batches(
         limits: for each sequence, how many leading tokens may be shared (default: all but the
             last, so that every sequence has a row of its own to read from).
         share: False computes every sequence whole.
+        kinds: for each sequence what else has to be equal before equal ones run once.
 
     Returns: batches, short rows first; every index occurs in exactly one batch.
     """
-    unique, copies = _deduplicate(sequences, limits)
+    unique, copies = _deduplicate(sequences, kinds)
     own = [sequences[i] for i in unique]
     caps = [
         min([len(sequences[i]) - 1, *([limits[i]] if limits else [])])
@@ -104,11 +106,11 @@ def plan_batches(
 
 
 def _deduplicate(
-    sequences: Sequence[Tokens], limits: Sequence[int] | None
+    sequences: Sequence[Tokens], kinds: Sequence[Hashable] | None
 ) -> tuple[list[int], list[list[int]]]:
-    groups: dict[tuple[int, ...], list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for i, sequence in enumerate(sequences):
-        groups.setdefault(tuple(sequence), []).append(i)
+        groups.setdefault((tuple(sequence), kinds[i] if kinds else None), []).append(i)
     return [group[0] for group in groups.values()], list(groups.values())
 
 

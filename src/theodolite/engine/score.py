@@ -15,7 +15,7 @@ from theodolite.engine.plan import Batch, plan_batches
 from theodolite.engine.runner import Runner, halving, require_finite_logits
 from theodolite.errors import DataError
 from theodolite.execution import Unit, map_units
-from theodolite.models.chat import Encoded, encode_all
+from theodolite.models.chat import Encoded, check_text, check_tokens, encode_all
 from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
 
@@ -87,7 +87,9 @@ def score(
     budget = batch_tokens or token_budget(model, max(map(len, sequences), default=1))
     # The prompt's last token is computed per pair: its hidden state is read for the first token.
     limits = [shareable(model, len(item.ids)) for item in encoded]
-    batches = plan_batches(sequences, budget, limits=limits)
+    # Interventions act by where the prompt ends, which equal sequences may disagree about.
+    kinds = [len(item.ids) for item in encoded] if model.interventions else None
+    batches = plan_batches(sequences, budget, limits=limits, kinds=kinds)
     common = [model.fingerprint, interventions_key(model)]
     units = []
     for batch in batches:
@@ -109,11 +111,13 @@ def score(
 
 def _tokens(model: LanguageModel, place: int, completion: str | Sequence[int]) -> tuple[int, ...]:
     if isinstance(completion, str):
+        check_text(completion, f"Completion {place}")
         tokens = model.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]
     else:
         tokens = completion
     if not tokens:
         raise DataError(f"Completion {place} is empty.", fix="Give it at least one token.")
+    check_tokens(model, tokens, f"Completion {place}")
     return tuple(int(token) for token in tokens)
 
 

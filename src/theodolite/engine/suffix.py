@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from theodolite.engine.budget import token_budget
-from theodolite.engine.interventions import interventions_key
+from theodolite.engine.interventions import interventions_key, shareable
 from theodolite.engine.kv import KV, Branch
 from theodolite.engine.passes import WITHIN_PROMPT, Rows, run_pass
 from theodolite.engine.runner import require_finite
@@ -75,7 +75,8 @@ class SuffixSweep:
         if not self.encoded:
             raise DataError("A sweep needs at least one prompt.")
         ids = [item.ids for item in self.encoded]
-        shared = min(min(common_prefix(ids[0], other) for other in ids), min(map(len, ids)) - 1)
+        shared = min(common_prefix(ids[0], other) for other in ids)
+        shared = min(shared, *(shareable(model, len(tokens)) for tokens in ids))
         self.prefix = shared if prefix is None else prefix
         if not 0 <= self.prefix <= shared:
             raise ConfigError(f"prefix is {prefix}.", fix=f"These prompts share {shared} tokens.")
@@ -155,7 +156,8 @@ class SuffixSweep:
         anatomy = self.model.anatomy
         taps = {(n, s): anatomy.tap(n, s) for n in range(anatomy.n_layers) for s in sites}
         kept: tuple[dict[Any, torch.Tensor], ...] = ({}, {})
-        with torch.inference_mode(), _returns(anatomy.blocks, self._items):
+        blocks = _returns(anatomy.blocks, self._items)
+        with self.model.lock, torch.inference_mode(), blocks:
             if self.prefix:
                 head = Rows([self.encoded[0].ids[: self.prefix]], [None], [WITHIN_PROMPT])
                 self._prefix_kv = self._read(head, taps, kept[1], keep=True)
@@ -213,7 +215,7 @@ class SuffixSweep:
         anatomy = self.model.anatomy
         values = values.to(self.model.device, self.model.dtype)
         start = values if site == "resid_pre" else entry
-        with ExitStack() as stack:
+        with self.model.lock, ExitStack() as stack:
             for index in range(layer):
                 stack.enter_context(_passing(anatomy.blocks[index], self._items[index]))
             # Registered after the interventions' hooks, these writes have the last word.

@@ -65,7 +65,7 @@ def build_trie(sequences: Sequence[Tokens], limits: Sequence[int], *, pays: int)
     """Choose the shared segments of different sequences.
 
     Args:
-        sequences: token ids; no two equal.
+        sequences: token ids.
         limits: for each sequence how many of its leading tokens may lie in shared segments.
         pays: tokens a segment has to save before it is worth a pass of its own.
 

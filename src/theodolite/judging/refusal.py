@@ -4,11 +4,11 @@ Phrase families and word n-grams feed a small linear model. It was fitted on com
 people (XSTest) and by us; a completion that stands in the fitting data is judged by a fold that
 never saw it, so agreement measured on those rows is honest. Validated on English only.
 
-Whether a lecture without a refusing word refuses depends on what was asked. Where the request is one
-of the official XSTest prompts, what it is shifts the log-odds by one fitted amount; people agree
-with the scorer more often then, on both models that were labelled. Elsewhere the scorer is blind to
-the request: on SmolLM2's answers the same shift was wrong more often than right, and it would widen
-the very gap between harmful and benign requests that is to be measured.
+Whether a lecture without a refusing word refuses depends on what was asked. Where the request is
+one of the official XSTest prompts, what it is shifts the log-odds by one fitted amount; people
+agree with the scorer more often then, on both models that were labelled. Elsewhere the scorer is
+blind to the request: on SmolLM2's answers the same shift was wrong more often than right, and it
+would widen the very gap between harmful and benign requests that is to be measured.
 """
 
 from __future__ import annotations

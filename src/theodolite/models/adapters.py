@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,13 @@ def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
     Raises:
         ModelError: the adapter was made for another model.
     """
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
+    from safetensors import safe_open
 
     try:
-        wrapped = PeftModel.from_pretrained(module, str(folder))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
+            wrapped = PeftModel.from_pretrained(module, str(folder))
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
@@ -69,4 +73,13 @@ def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
             f"{escape(lines[0].rstrip('.'), 160)}.",
             fix="Open the base model it was trained on.",
         ) from error
+    with safe_open(folder / _WEIGHTS, framework="pt") as file:
+        strangers = set(get_peft_model_state_dict(wrapped)) ^ set(file.keys())
+    if strangers:  # peft would leave them out, or at their random start
+        raise ModelError(
+            f"The adapter '{escape(str(folder), 160)}' does not fit this model: "
+            f"{len(strangers)} weights are on one side only, such as "
+            f"'{escape(min(strangers), 120)}'.",
+            fix="Open the base model it was trained on.",
+        )
     return wrapped.merge_and_unload() if merge else wrapped.base_model.model

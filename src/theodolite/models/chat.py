@@ -92,8 +92,19 @@ def encode_all(
     """Render and tokenise many prompts; what is already `Encoded` is passed through.
 
     Returns: one `Encoded` per prompt, in order.
+
+    Raises:
+        DataError: see `encode`; or an `Encoded` does not fit this model.
     """
+    if isinstance(prompts, str) or any(isinstance(prompt, Mapping) for prompt in prompts):
+        raise DataError(
+            "Prompts come as a list, and this is a single one.", fix="Put it between [ and ]."
+        )
     done: dict[int, Encoded] = {i: p for i, p in enumerate(prompts) if isinstance(p, Encoded)}
+    for place, known in done.items():
+        shown = escape(known.prompt_id or str(place), 80)
+        check_tokens(model, known.ids, f"Prompt '{shown}'")
+        _check_length(model, shown, len(known.ids))
     drafts: list[_Draft] = []
     places: list[int] = []
     for place, prompt in enumerate(prompts):
@@ -104,6 +115,23 @@ def encode_all(
     return [done[i] for i in range(len(prompts))]
 
 
+def check_tokens(model: LanguageModel, ids: Sequence[int], what: str) -> None:
+    """Refuse token ids that come from elsewhere and that the model cannot read.
+
+    Raises:
+        DataError: there are none, or one lies outside the vocabulary.
+    """
+    if not ids:
+        raise DataError(f"{what} has no tokens.", fix="Give it at least one, or leave it out.")
+    size = model.anatomy.vocab_size
+    if min(ids) < 0 or max(ids) >= size:
+        wrong = next(token for token in ids if not 0 <= token < size)
+        raise DataError(
+            f"{what} holds token {wrong}, and {model.name} has {size} tokens.",
+            fix="Encode it with this model's tokenizer.",
+        )
+
+
 def encode_plain(model: LanguageModel, text: str, *, prompt_id: str = "") -> Encoded:
     """Tokenise text outside any chat, with the tokenizer's own default special tokens.
 
@@ -111,6 +139,7 @@ def encode_plain(model: LanguageModel, text: str, *, prompt_id: str = "") -> Enc
     """
     if not text:
         raise DataError(f"Prompt '{escape(prompt_id or '0', 80)}' is empty.")
+    check_text(text, f"Prompt '{escape(prompt_id or '0', 80)}'")
     whole = (0, len(text))
     draft = _Draft(prompt_id, prompt_id or "0", Rendered(text, (whole,)), whole, None)
     return next(_tokenise(model, [draft], plain=True))
@@ -133,6 +162,7 @@ def _draft(
     prompt_id = prompt.id if isinstance(prompt, Prompt) else ""
     shown = escape(prompt_id or str(place), 80)
     messages = _messages(prompt)
+    _check_messages(messages, shown)
     user = [i for i, m in enumerate(messages) if m["role"] == "user"]
     if not messages or (user and not str(messages[user[-1]]["content"]).strip()):
         raise DataError(f"Prompt '{shown}' is empty.", fix="Give it some text or leave it out.")
@@ -154,6 +184,32 @@ def _draft(
         rendered.spans[user[-1]] if user else None,
         final[0] if continues and final else None,
     )
+
+
+def _check_messages(messages: Sequence[Mapping[str, Any]], shown: str) -> None:
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(message.get("role"), str) or not isinstance(content, str):
+            raise DataError(
+                f"Prompt '{shown}' has a turn without a role or without text.",
+                fix="Give every turn a role and its content as text.",
+            )
+        check_text(content, f"Prompt '{shown}'")
+
+
+def check_text(text: str, what: str) -> None:
+    """Refuse text that no tokenizer can read.
+
+    Raises:
+        DataError: it holds half of a surrogate pair.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"{what} holds half a character (an unpaired surrogate) at place {error.start}.",
+            fix="Repair or remove that character.",
+        ) from None
 
 
 def _messages(prompt: Words) -> Sequence[Mapping[str, Any]]:
@@ -185,7 +241,7 @@ def _finish(
     spelled: list[str] = []
     if not control.keys().isdisjoint(ids):
         ids, offsets, spelled = _neutralise(model.tokenizer, draft, ids, offsets, control)
-    _check_length(model, draft, len(ids))
+    _check_length(model, draft.shown_id, len(ids))
     instruction = draft.instruction and _token_span(offsets, draft.instruction)
     if draft.instruction and instruction is None:
         raise DataError(
@@ -208,10 +264,10 @@ def _finish(
     )
 
 
-def _check_length(model: LanguageModel, draft: _Draft, length: int) -> None:
+def _check_length(model: LanguageModel, shown: str, length: int) -> None:
     if model.max_context is not None and length > model.max_context:
         raise DataError(
-            f"Prompt '{draft.shown_id}' has {length} tokens, and {model.name} reads at most "
+            f"Prompt '{shown}' has {length} tokens, and {model.name} reads at most "
             f"{model.max_context}.",
             fix="Shorten it or leave it out.",
         )

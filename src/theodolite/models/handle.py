@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ class LanguageModel:
         tokenizer: a fast tokenizer.
         max_context: longest prompt plus completion in tokens, or None where the config names none.
         interventions: the active ones; the engine adds and removes them.
+        lock: held during a pass; its hooks lie on the module and act in every thread.
     """
 
     ref: str
@@ -50,6 +52,7 @@ class LanguageModel:
     max_context: int | None
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
     interventions: tuple[Any, ...] = ()
+    lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)
 
     def require(self, *capabilities: str) -> None:
         """Refuse with a `CapabilityError` unless the handle has every capability named."""

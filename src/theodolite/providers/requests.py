@@ -81,12 +81,14 @@ class Request:
 
     def key(self, model: LanguageModel) -> str:
         """Return the content key of this request to a model in its present state."""
+        from theodolite.engine.generate import VERSION, end_tokens
         from theodolite.engine.interventions import interventions_key
 
         return content_key(
             "request",
-            METHOD_VERSION,
+            [METHOD_VERSION, VERSION],
             model.fingerprint,
+            sorted(end_tokens(model)),
             interventions_key(model),
             list(self.encoded.ids),
             self.encoded.prompt_id,
@@ -126,7 +128,7 @@ def settings_from(config: GenerateConfig, *, decoding: str | None = None) -> Set
 
     Raises:
         CapabilityError: a setting that would change the answer is not available here.
-        ConfigError: greedy decoding was asked for together with a temperature.
+        ConfigError: the decoding method and the temperature contradict each other.
     """
     for name in REFUSED_SETTINGS:
         if getattr(config, name, None):
@@ -138,6 +140,11 @@ def settings_from(config: GenerateConfig, *, decoding: str | None = None) -> Set
     if decoding == "greedy" and config.temperature:
         raise ConfigError(
             f"Greedy decoding was asked for together with temperature {config.temperature:g}.",
+            fix="Leave one of them out.",
+        )
+    if decoding == "sampling" and config.temperature == 0.0:
+        raise ConfigError(
+            "Sampling was asked for together with temperature 0, which is greedy.",
             fix="Leave one of them out.",
         )
     temperature = config.temperature

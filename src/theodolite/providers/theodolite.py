@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from inspect_ai.model import (
@@ -186,8 +187,19 @@ class TheodoliteAPI(ModelAPI):
         return request.key(self.model)
 
     def complete(self, requests: Sequence[Request]) -> list[tuple[Answer, ...]]:
-        """Generate the completions of one batch and keep them; runs in the worker thread."""
-        watch = self.model.anatomy.embed.register_forward_pre_hook(self._stop_if_abandoned)
+        """Generate the completions of one batch and keep them; runs in the worker thread.
+
+        Raises:
+            Interrupted: every caller was cancelled; found out before the next pass.
+        """
+        worker = get_ident()
+
+        def stop_if_abandoned(*_: Any) -> None:
+            # As Ctrl-C does; a pass of another thread on this model is none of our business.
+            if get_ident() == worker and self.queue.abandoned:
+                raise Interrupted("Nobody waits for this batch any more.")
+
+        watch = self.model.anatomy.embed.register_forward_pre_hook(stop_if_abandoned)
         try:
             completions = answer_requests(self.model, requests)
         finally:
@@ -195,11 +207,6 @@ class TheodoliteAPI(ModelAPI):
         for request, answers in zip(requests, completions, strict=True):
             self.answers.put(self.key(request), answers)
         return completions
-
-    def _stop_if_abandoned(self, *_: Any) -> None:
-        """End a batch before its next pass when every caller was cancelled, as Ctrl-C does."""
-        if self.queue.abandoned:
-            raise Interrupted("Nobody waits for this batch any more.")
 
     def _output(self, request: Request, answers: Sequence[Answer]) -> ModelOutput:
         read = len(request.encoded.ids)

@@ -1,8 +1,9 @@
 """Greedy choice and sampling, the same for a row whatever batch it stands in.
 
-Sampling inverts the cumulative distribution at one uniform number per row and step. The numbers
-come from the row's own generator and tokens are summed in vocabulary order, so batch size, order
-and neighbours change nothing but rounding.
+Sampling halves the vocabulary again and again, with a random number of the row's own for each
+choice of a half. Batch size, order and neighbours change a half's share by a rounding, and so
+hardly ever a token. Inverting the cumulative distribution at one number would not do: there a
+rounding moves all the unlikely tokens together, and about one token in a hundred is another.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from theodolite.errors import ConfigError
 
 # Tokens looked at first for the nucleus; a flat distribution needs the full sort.
 _NUCLEUS = 512
+# Halvings of a vocabulary, so that it may have a million tokens.
+LEVELS = 20
 
 
 @dataclass(frozen=True)
@@ -52,28 +55,43 @@ class DecodingRule:
 
         Args:
             logits: axes (row, vocab).
-            uniform: one number in [0, 1) per row, axes (row); None where `greedy`.
+            uniform: numbers in [0, 1), axes (row, LEVELS); None where `greedy`.
 
         Returns: long, axes (row).
         """
         if self.greedy or uniform is None:
             return logits.argmax(dim=-1)
-        logits = logits.float() / self.temperature
+        logits = logits.float()
+        # The largest is 0 first, so that no temperature is too low to divide by.
+        logits = (logits - logits.amax(dim=-1, keepdim=True)) / self.temperature
         if 0 < self.top_k < logits.shape[-1]:
             least = logits.topk(self.top_k, dim=-1).values[:, -1:]
             logits = logits.masked_fill(logits < least, -torch.inf)
         if self.top_p < 1.0:
             logits = _nucleus(logits, self.top_p)
-        mass = logits.double().softmax(dim=-1).cumsum(dim=-1)
-        wanted = uniform.to(mass)[:, None] * mass[:, -1:]
-        chosen = torch.searchsorted(mass, wanted, right=True)[:, 0]
-        return chosen.clamp(max=logits.shape[-1] - 1)
+        return _descend(logits.double().softmax(dim=-1), uniform)
 
 
 def uniforms(seed: int, count: int) -> torch.Tensor:
-    """Return one row's random numbers in [0, 1), float64, axes (step)."""
+    """Return one row's random numbers in [0, 1), float64, axes (step, LEVELS)."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(count, generator=generator, dtype=torch.float64)
+    return torch.rand(count, LEVELS, generator=generator, dtype=torch.float64)
+
+
+def _descend(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Return a token of each row, drawn half by half; probabilities have axes (row, vocab)."""
+    size = probabilities.shape[-1]
+    below = torch.nn.functional.pad(probabilities.cumsum(dim=-1), (1, 0))
+    start = torch.zeros_like(below[:, :1], dtype=torch.long)
+    uniform = uniform.to(probabilities)
+    for level in range((size - 1).bit_length()):
+        half = 1 << ((size - 1).bit_length() - 1 - level)
+        before = below.gather(-1, start)
+        left = below.gather(-1, (start + half).clamp(max=size)) - before
+        both = below.gather(-1, (start + 2 * half).clamp(max=size)) - before
+        right = (uniform[:, level, None] * both >= left) & (left < both)
+        start = start + half * right
+    return start[:, 0]
 
 
 def _nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
