@@ -96,7 +96,16 @@ def test_against_itself_as_base_nothing_differs(folder: Path, tmp_path: Path) ->
     assert names == ["separability", "separability.base", "separability.difference"]
     differences = [m for m in done.measurements if m.name.startswith("difference/")]
     assert differences and all(m.value == 0.0 for m in differences if m.value is not None)
-    assert "no figure differs" in " ".join(done.report.overview)
+    overview = done.report.overview
+    assert "no figure differs" in " ".join(overview)
+    assert sum(said.startswith("The base model: ") for said in overview) == 2
+    assert len(overview) == len(set(overview))
+    names = [m.name for m in done.measurements]
+    assert len(names) == len(set(names))
+    assert "separability.base/separability/text_floor" in names
+    assert [m.name for m in Run.open(tmp_path / "run").load_measurements()] == [
+        name for name in names if not name.startswith("difference/")
+    ]
 
 
 def test_a_broken_panel_leaves_the_others_and_a_trace(

@@ -39,7 +39,7 @@ def logged(units, work):
 
 in_process = local.in_process
 local.map_units.__kwdefaults__["executor"] = logged
-resume = Path(out) if (Path(out) / "manifest.json").exists() else False
+resume = Path(out) if (Path(out) / "manifest.json").exists() else None
 run_audit(
     AuditRequest(model=model),
     progress=SilentProgress(),

@@ -143,3 +143,17 @@ def test_the_summary_of_nothing_claims_nothing() -> None:
     assert asked_sentence("m", "b", "quick", 1, 0.0) == (
         "1 question was put to m, beside its base b, with the quick profile."
     )
+
+
+def test_differences_of_shares_are_points_and_accuracies_are_percent() -> None:
+    gap = replace(SHARE, value=0.25, low=-0.1, high=0.6, range=(-1.0, 1.0), floor=Floor("none", 0))
+    row = measurement_row(gap)
+    assert (row.value, row.floor) == ("25.0 points", "0.0 points")
+    assert row.bar is not None and (row.bar.start, row.bar.end) == ("−100", "100")
+    accuracy = measurement_row(replace(SHARE, unit="accuracy"))
+    assert (accuracy.value, accuracy.interval) == ("80.0 %", "70.0 to 90.0")
+
+
+def test_a_plain_name_stands_beside_the_name() -> None:
+    row = measurement_row(SHARE, "harmful requests\u202e refused")
+    assert row.name == "refusal/harmful" and row.label == "harmful requests\\u202e refused"

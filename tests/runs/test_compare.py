@@ -194,9 +194,20 @@ def test_one_name_in_two_panels_is_told_apart_by_panel(tmp_path: Path) -> None:
         runs.append(Run.open(run.path))
     rows = compare(*runs).rows
     assert {row["measurement"]: row["difference"] for row in rows} == {
-        "one/n": pytest.approx(-1 / 3),
+        "n": pytest.approx(-1 / 3),
         "two/n": 0.0,
     }
+
+
+def test_a_run_with_a_base_is_compared_with_one_without(tmp_path: Path) -> None:
+    with Run.create("audit", "m", root=tmp_path) as alone:
+        alone.save_measurements([share("n", A)], "panel")
+    with Run.create("audit", "m", root=tmp_path) as based:
+        based.save_measurements([share("n", B)], "panel")
+        based.save_measurements([share("n", A)], "panel.base")
+    rows = {row["measurement"]: row for row in compare(alone, based).rows}
+    assert rows["n"]["difference"] == pytest.approx(-1 / 3)
+    assert rows["panel.base/n"]["reason"] == "only run B has this figure"
 
 
 def test_settings_that_differ_are_listed(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ RESULT = PanelResult(
     findings=("It refuses.",),
     limits=("Ten items.",),
     how=("Greedy.",),
+    labels={"refusal/harmful": "harmful requests refused"},
 )
 
 
@@ -69,8 +70,10 @@ def test_a_panel_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     )
     assert (back.samples, back.findings) == (RESULT.samples, RESULT.findings)
     assert (back.limits, back.how) == (RESULT.limits, RESULT.how)
+    assert back.labels == RESULT.labels
     assert run.panel_names() == ["refusal"] and run.table_names() == ["refusal/items"]
-    assert run.load_measurements() == [FULL, NONE, FULL]
+    assert [m for _, m in run.load_measurements_by_panel()] == [FULL, NONE, FULL]
+    assert [m.name for m in run.load_measurements()][2] == "/refusal/harmful"
     assert run.load_measurements("") == [FULL]
 
 
@@ -229,7 +232,7 @@ def test_resume_says_why_there_is_nothing_to_go_on_with(tmp_path: Path) -> None:
         Run.resume(command="audit", root=tmp_path)
     with pytest.raises(RunError, match="is a run of `audit`, not of `eval refusal`"):
         Run.resume(run.path, command="eval refusal")
-    with pytest.raises(RunError, match="is not a run folder"):
+    with pytest.raises(RunError, match="There is no run"):
         Run.resume(tmp_path, command="audit")
 
 

@@ -49,6 +49,7 @@ def difference_panel(model: ReportPanel, base: ReportPanel, *, seed: int) -> Rep
         figures=figures,
         findings=[finding(model.title, measured, adjusted)],
         how=["Differences are paired by item where both models answered the same items."],
+        labels={f"difference/{name}": f"change: {words}" for name, words in model.labels().items()},
     )
     return ReportPanel(name, title, question, result)
 

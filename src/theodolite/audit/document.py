@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from theodolite.audit.difference import base_differences
+from theodolite.audit.difference import BASE, base_differences
 from theodolite.audit.request import COMMAND, AuditRequest
 from theodolite.errors import RunError
+from theodolite.measure.measurement import told_apart
 from theodolite.report.document import Report, ReportPanel
 from theodolite.runs.config import load_config
 from theodolite.runs.run import Run
+from theodolite.text.display import escape
 
 STEPS_TABLE = "audit_steps"
 
@@ -62,7 +64,7 @@ def rebuild(run: Run) -> Report:
     """
     if run.manifest["command"] != COMMAND or STEPS_TABLE not in run.table_names():
         raise RunError(
-            f"{run.path} holds no audit that came to its report.",
+            f"{escape(str(run.path))} holds no audit that came to its report.",
             fix="Go on with `theodolite audit --resume`, or name another run.",
         )
     request = load_config(AuditRequest, None, run.manifest["config"])
@@ -77,16 +79,21 @@ def rebuild(run: Run) -> Report:
 
 
 def overview(panels: Sequence[ReportPanel], request: AuditRequest) -> list[str]:
-    """Return the findings of every panel, then what is missing, in whole sentences."""
-    done = [panel.result for panel in panels if panel.result is not None]
-    sentences = [sentence for result in done for sentence in result.findings]
+    """Return the model's findings, its base's, then what is missing, in whole sentences."""
+    finished = [(panel, panel.result) for panel in panels if panel.result is not None]
+    said: dict[bool, list[str]] = {False: [], True: []}
+    for panel, result in finished:
+        said[panel.name.endswith(f".{BASE}")] += result.findings
+    sentences = [*said[False], *(f"The base model: {sentence}" for sentence in said[True])]
     sentences += [
         f"{panel.title} could not be measured: {panel.reason}"
         for panel in panels
         if panel.status == "failed"
     ]
     incomplete = [
-        m.name for result in done for m in result.measurements if m.status == "incomplete"
+        m.name
+        for m in told_apart((p.name, m) for p, result in finished for m in result.measurements)
+        if m.status == "incomplete"
     ]
     if incomplete:
         sentences.append(f"Incomplete, not low: {', '.join(incomplete)}.")

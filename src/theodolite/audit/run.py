@@ -38,13 +38,13 @@ def run_audit(
     *,
     progress: Progress,
     out: Path | None = None,
-    resume: Path | bool = False,
+    resume: Path | None = None,
 ) -> AuditOutcome:
     """Audit a model and write the run folder with its `report.html`.
 
     Args:
         out: the run folder; default `runs/<time>-audit-<model>/`.
-        resume: True continues the newest unfinished audit, a path continues that run.
+        resume: the run folder to go on with; None starts a new run.
     Returns: the report and its path; panels that failed or were skipped say why in it.
     Raises: TheodoliteError: bad input. A panel that fails does not stop the others.
         Interrupted: Ctrl-C; what is finished is kept and the message says how to resume.
@@ -84,7 +84,7 @@ def check_profile(profile: str) -> None:
 
 
 def open_run(
-    request: AuditRequest, models: Mapping[str, Any], *, out: Path | None, resume: Path | bool
+    request: AuditRequest, models: Mapping[str, Any], *, out: Path | None, resume: Path | None
 ) -> Run:
     """Create the run folder, or continue one that was made with the same settings and weights."""
     main = models["model"]
@@ -94,10 +94,9 @@ def open_run(
         "inputs": {role: handle.fingerprint for role, handle in models.items()},
         "seed": request.seed,
     }
-    if resume is False:
+    if resume is None:
         return Run.create(COMMAND, main.name, out=out, model=identity, **asked)
-    path = None if resume is True else Path(resume)
-    return Run.resume(path, command=COMMAND, model=identity, **asked)
+    return Run.resume(resume, command=COMMAND, model=identity, **asked)
 
 
 def announce(steps: Sequence[Step], run: Run, progress: Progress) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from theodolite.behaviour.registry import benchmark
+from theodolite.errors import ConfigError
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
 
@@ -18,6 +19,9 @@ class Benchmark(Protocol):
 
     VERSION: int
     Options: type[Any]
+
+    def check(self, options: Any, *, seed: int, judge: str | None) -> None:
+        """Refuse options that cannot be used, before a model is opened or a run folder made."""
 
     def evaluate(
         self,
@@ -32,9 +36,9 @@ class Benchmark(Protocol):
         """Ask the model and score its answers."""
 
     def score_responses(
-        self, path: Path, options: Any, *, run: Run, seed: int, judge: str | None
+        self, path: Path, options: Any, *, seed: int, judge: str | None
     ) -> PanelResult:
-        """Score answers made elsewhere."""
+        """Score answers made elsewhere; options that these cannot follow are refused."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def run_benchmark(
     *,
     progress: Progress,
     out: Path | None = None,
-    resume: Path | bool = False,
+    resume: Path | None = None,
 ) -> tuple[Run, PanelResult]:
     """Evaluate and keep the result in a run folder.
 
@@ -90,19 +94,36 @@ def run_benchmark(
         out, resume: as for an audit.
     Raises: TheodoliteError: bad input. Interrupted: Ctrl-C; finished units are kept.
     """
-    held, command = load_benchmark(name), f"eval {name}"
+    held, command = load_benchmark(name), command_of(name)
     how: dict[str, Any] = {"seed": request.seed, "judge": request.judge}
     if request.responses is not None:
         answers = Path(request.responses)
+        check_needs_no_model(request)
+        result = held.score_responses(answers, request.task, **how)
         with open_run(command, "", request, {"responses": answers}, None, out, resume) as run:
-            result = held.score_responses(answers, request.task, run=run, **how)
             return finish(run, name, result, held)
+    held.check(request.task, **how)
     with ExitStack() as active:
         model, inputs = open_with_interventions(request, active)
         identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}
         with open_run(command, model.name, request, inputs, identity, out, resume) as run:
             result = held.evaluate(model, request.task, run=run, progress=progress, **how)
             return finish(run, name, result, held)
+
+
+def command_of(name: str) -> str:
+    """Return the command of a benchmark as its runs' manifests state it."""
+    return f"eval {name}"
+
+
+def check_needs_no_model(request: EvalRequest) -> None:
+    """Refuse options about a model where the answers were made elsewhere."""
+    for option in ("interventions", "adapter", "revision"):
+        if getattr(request, option) is not None:
+            raise ConfigError(
+                f"--{option} has no effect on answers made elsewhere (--responses).",
+                fix="Leave one of the two out.",
+            )
 
 
 def finish(run: Run, name: str, result: PanelResult, held: Benchmark) -> tuple[Run, PanelResult]:
@@ -139,7 +160,7 @@ def open_run(
     inputs: Mapping[str, Any],
     identity: Mapping[str, Any] | None,
     out: Path | None,
-    resume: Path | bool,
+    resume: Path | None,
 ) -> Run:
     """Create the run folder, or continue one that was asked the same."""
     asked: dict[str, Any] = {
@@ -148,6 +169,6 @@ def open_run(
         "seed": request.seed,
         "model": identity,
     }
-    if resume is False:
+    if resume is None:
         return Run.create(command, model_name, out=out, **asked)
-    return Run.resume(None if resume is True else Path(resume), command=command, **asked)
+    return Run.resume(resume, command=command, **asked)

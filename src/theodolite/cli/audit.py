@@ -15,7 +15,7 @@ from theodolite.cli.options import (
     Seed,
     ShowText,
     names_in,
-    resume_from,
+    resumed_run,
 )
 
 
@@ -43,11 +43,12 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Audit a model and write one self-contained HTML report."""
-    from theodolite.audit.request import AuditRequest
+    from theodolite.audit.request import COMMAND, AuditRequest
     from theodolite.audit.run import run_audit
     from theodolite.cli.output import console_progress, finish_audit
     from theodolite.cli.settings import resolve
 
+    path, asked = resumed_run(resume, COMMAND, out)
     request = resolve(
         context,
         AuditRequest,
@@ -66,7 +67,8 @@ def audit(
             "seed": seed,
             "show_text": show_text,
         },
+        resumed=asked,
     )
     with console_progress() as progress:
-        outcome = run_audit(request, progress=progress, out=out, resume=resume_from(resume))
+        outcome = run_audit(request, progress=progress, out=out, resume=path)
     finish_audit(outcome, as_json=as_json)

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from theodolite.cli.options import AsJson, Config, Judge, OutFolder, Resume, Seed, resume_from
+from theodolite.cli.options import AsJson, Config, Judge, OutFolder, Resume, Seed, resumed_run
 from theodolite.errors import ConfigError
+from theodolite.text.display import escape
 
 
 def evaluate(
@@ -41,11 +42,12 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Run a benchmark and print its measurements."""
-    from theodolite.behaviour.evaluation import request_schema, run_benchmark
+    from theodolite.behaviour.evaluation import command_of, request_schema, run_benchmark
     from theodolite.cli.output import console_progress, print_json, print_measurements
     from theodolite.cli.settings import resolve
 
     schema = request_schema(name)
+    path, asked = resumed_run(resume, command_of(name), out)
     values = {
         "model": model,
         "responses": None if responses is None else str(responses),
@@ -57,18 +59,19 @@ def evaluate(
         "judge": judge,
         "seed": seed,
     }
-    request = resolve(context, schema, config, values, always=task_options(task or []))
+    request = resolve(
+        context, schema, config, values, always=task_options(task or []), resumed=asked
+    )
     with console_progress() as progress:
-        run, result = run_benchmark(
-            name, request, progress=progress, out=out, resume=resume_from(resume)
-        )
+        run, result = run_benchmark(name, request, progress=progress, out=out, resume=path)
     if as_json:
         print_json(run, result.measurements, result.tables)
         return
-    print_measurements(f"{name}, {request.responses or request.model}", result.measurements)
+    title = f"{name}, {request.responses or request.model}"
+    print_measurements(title, result.measurements, result.labels)
     for sentence in result.findings:
-        typer.echo(sentence)
-    typer.echo(f"Run: {run.path}")
+        typer.echo(escape(sentence))
+    typer.echo(f"Run: {escape(str(run.path))}")
 
 
 def task_options(pairs: list[str]) -> dict[str, Any]:

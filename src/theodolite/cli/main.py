@@ -11,9 +11,10 @@ from typing import Annotated
 import typer
 
 from theodolite.cli import audit, compare, config, data, evaluate, models, report, runs
+from theodolite.cli.options import NEWEST
 from theodolite.errors import Interrupted, TheodoliteError
 
-NEWEST = "newest"
+STOPPED = "Stopped before there was anything to keep; run it again."
 
 app = typer.Typer(
     name="theodolite",
@@ -74,7 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        fail("Stopped.", Interrupted.exit_code)
+        fail(STOPPED, Interrupted.exit_code)
+    except SystemExit as left:  # how the command-line library passes Ctrl-C on, without a word
+        if left.code == Interrupted.exit_code:
+            fail(STOPPED, Interrupted.exit_code)
+        raise
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+
+from theodolite.errors import ConfigError
+
+NEWEST: Final = "newest"
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; messages go to stderr.")
@@ -39,8 +43,29 @@ def names_in(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
-def resume_from(value: str | None) -> Path | bool:
-    """Turn the value of `--resume` into a path, True (the newest) or False (not asked)."""
+def resumed_run(
+    value: str | None, command: str, out: Path | None
+) -> tuple[Path | None, dict[str, Any]]:
+    """Return the folder of the run that `--resume` means, and what that run was asked.
+
+    Args:
+        value: as typed; None where it was not.
+        out: the value of `--out`, which is for new runs.
+
+    Returns: None and nothing where no run is resumed.
+
+    Raises:
+        RunError: there is no such run, or it is another command's.
+        ConfigError: `--out` was typed, too.
+    """
     if value is None:
-        return False
-    return True if value == "newest" else Path(value)
+        return None, {}
+    from theodolite.runs.folder import DEFAULT_ROOT, find_resumed
+
+    if out is not None:
+        raise ConfigError(
+            "--out and --resume exclude each other: a resumed run stays in its folder.",
+            fix="Leave one of them out.",
+        )
+    path, manifest = find_resumed(None if value == NEWEST else Path(value), command, DEFAULT_ROOT)
+    return path, manifest["config"]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli.options import ShowText
+from theodolite.text.display import escape
 
 
 def report(
@@ -27,4 +28,4 @@ def report(
     run = Run.open(find_run(name, root))
     target = out if out is not None else run.path / "report.html"
     path = render_report(rebuild(run), target, show_text=show_text)
-    typer.echo(f"Report: {path}")
+    typer.echo(f"Report: {escape(str(path))}")

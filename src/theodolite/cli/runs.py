@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli.options import AsJson
+from theodolite.text.display import escape
 
 app = typer.Typer(help="List, show, query and remove runs.", no_args_is_help=True)
 
@@ -34,9 +35,11 @@ def list_all(root: Root = Path("runs"), as_json: AsJson = False) -> None:
     if as_json:
         print_json(None, [], {"runs": rows})
     elif rows:
-        print_rows(f"Runs in {root}", rows)
+        for row in rows:
+            row["started"] = row["started"].replace("T", " ").removesuffix("Z")
+        print_rows(f"Runs in {root} (times in UTC)", rows)
     else:
-        typer.echo(f"No runs in {root}. Start one: theodolite audit smollm2", err=True)
+        typer.echo(f"No runs in {escape(str(root))}. Start one: theodolite audit smollm2", err=True)
 
 
 @app.command("show")
@@ -52,7 +55,16 @@ def show(name: RunName = "latest", root: Root = Path("runs"), as_json: AsJson = 
         tables = {table: run.load_table(table) for table in run.table_names()}
         print_json(run, measurements, tables)
         return
-    print_measurements(f"{run.path.name} ({run.manifest['command']})", measurements)
+    if not measurements:
+        typer.echo(f"{escape(str(run.path))} holds no measurements yet.", err=True)
+        return
+    labels = {
+        name: words
+        for panel in run.panel_names()
+        for name, words in run.load_panel(panel).labels.items()
+    }
+    title = f"{run.path.name} ({run.manifest['command']})"
+    print_measurements(title, measurements, labels)
 
 
 @app.command("query")
@@ -83,6 +95,6 @@ def remove(
 
     path = find_run(name, root)
     if not yes:
-        typer.confirm(f"Delete {path} and everything in it?", abort=True)
+        typer.confirm(f"Delete {escape(str(path))} and everything in it?", abort=True)
     remove_run(path, root)
-    typer.echo(f"Deleted {path}", err=True)
+    typer.echo(f"Deleted {escape(str(path))}", err=True)

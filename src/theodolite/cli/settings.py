@@ -1,4 +1,4 @@
-"""Resolve a command's settings: defaults, then the TOML file, then what was typed."""
+"""Resolve a command's settings: defaults, the resumed run's, the TOML file, what was typed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ def resolve(
     schema: type[Schema],
     path: Path | None,
     values: Mapping[str, Any],
+    *,
     always: Mapping[str, Any] | None = None,
+    resumed: Mapping[str, Any] | None = None,
 ) -> Schema:
     """Return the settings of a command as its dataclass.
 
@@ -26,11 +28,12 @@ def resolve(
         context: knows which options were typed; only these win over the file.
         values: the command's parameters by field name.
         always: settings that were typed in another form (dotted names reach into tables).
+        resumed: what the run that goes on was asked; it stands where nothing else was said.
     Raises: ConfigError: unknown key or wrong type in the file, with its line.
     """
     typed = {name: value for name, value in values.items() if was_typed(context, name)}
-    required = {} if path is not None else dict(values)
-    return load_config(schema, path, {**required, **typed, **(always or {})})
+    unsaid = {} if path is not None else dict(resumed or values)
+    return load_config(schema, path, {**unsaid, **typed, **(always or {})})
 
 
 def was_typed(context: typer.Context, name: str) -> bool:

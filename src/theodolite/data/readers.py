@@ -99,7 +99,7 @@ class _RowReader:
         values.setdefault("id", f"{self.path.stem}/{row}")
         values["meta"] = self._meta(record, columns, values.get("meta", {}))
         values["source"] = self._source(row, values)
-        values["label"] = self._label(record, row, values)
+        values["label"] = self._label(record, values)
         try:
             return Prompt(**values)
         except DataError as error:
@@ -159,7 +159,7 @@ class _RowReader:
             values["meta"]["source"] = own
         return chosen
 
-    def _label(self, record: Record, row: int, values: dict[str, Any]) -> str | None:
+    def _label(self, record: Record, values: dict[str, Any]) -> str | None:
         own = values.get("label") or (self.official.label if self.official else None)
         if self.label is None or own is None or own == self.label:
             return self.label or own

@@ -7,6 +7,7 @@ import math
 from theodolite.measure.measurement import Measurement
 from theodolite.text.display import escape
 
+POINTS = "points"  # what a difference of two shares is printed in; it is stored as a share
 _SHARES = frozenset({"share", "accuracy"})
 _UNITLESS = frozenset({"kappa", "alpha", "auroc", "ratio", ""})
 _NAME, _REASON = 120, 300
@@ -45,16 +46,26 @@ def format_value(m: Measurement) -> str:
 
 def format_line(m: Measurement) -> str:
     """Return a measurement as one line: name, figure, and the reason where something is missing."""
+    return f"{escape(m.name, _NAME)}  {format_reasoned(m)}"
+
+
+def format_reasoned(m: Measurement) -> str:
+    """Return the figure as `format_value` does, with the reason where something is missing."""
     told = m.reason and (m.status != "measured" or m.low is None)
-    reason = f": {escape(m.reason or '', _REASON)}" if told else ""
-    return f"{escape(m.name, _NAME)}  {format_value(m)}{reason}"
+    return f"{format_value(m)}: {escape(m.reason or '', _REASON)}" if told else format_value(m)
+
+
+def shown_unit(m: Measurement) -> str:
+    """Return `share` for every kind of share, `points` for their differences, else the unit."""
+    if m.unit not in _SHARES:
+        return m.unit
+    return POINTS if m.range is not None and m.range[0] < 0 else "share"
 
 
 def _unit(m: Measurement) -> tuple[float, str]:
     """Return what the stored numbers are multiplied by, and the unit to print after them."""
     if m.unit in _SHARES:
-        difference = m.range is not None and m.range[0] < 0
-        return 100.0, " points" if difference else " %"
+        return 100.0, f" {POINTS}" if shown_unit(m) == POINTS else " %"
     if m.unit == "percent":
         return 1.0, " %"
     return 1.0, "" if m.unit in _UNITLESS else f" {escape(m.unit, 40)}"

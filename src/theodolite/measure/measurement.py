@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, NamedTuple, Self
 
 from theodolite.errors import DataError
@@ -173,6 +173,23 @@ def not_measured(
         status="not_measured",
         reason=reason,
     )
+
+
+def told_apart(owned: Iterable[tuple[str, Measurement]]) -> list[Measurement]:
+    """Return measurements under names that occur once.
+
+    Args:
+        owned: (panel, measurement); the first measurement of a name keeps it, a later one is named
+            `<panel>/<name>`.
+    """
+    seen: set[str] = set()
+    named = []
+    for panel, measurement in owned:
+        if measurement.name in seen:
+            measurement = replace(measurement, name=f"{panel}/{measurement.name}")
+        seen.add(measurement.name)
+        named.append(measurement)
+    return named
 
 
 def _plain(number: float | None) -> float | None:

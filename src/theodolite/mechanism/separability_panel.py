@@ -6,6 +6,9 @@ from theodolite.data.bundled import bundled
 from theodolite.mechanism.separability import METHOD_VERSION, SeparabilityResult, separability
 from theodolite.runs.panel import Cost, PanelContext, PanelResult
 
+METHODS = {"difference_of_means": "difference of means", "logistic": "logistic"}
+PLACES = {"instruction_last": "request's end", "prompt_last": "prompt's end"}
+
 
 class SeparabilityPanel:
     """Where in the network harmful and benign requests part, against what the words give away."""
@@ -36,6 +39,15 @@ class SeparabilityPanel:
             tables={"separability": result.frame(), "separability_outcomes": result.outcomes()},
             figures=[result.figure()],
             findings=findings(result),
+            labels={
+                "separability/gain_over_text": "best place minus the words alone",
+                "separability/text_floor": "told apart by the words alone",
+                **{
+                    f"separability/{method}/{position}": f"told apart at {place}, {how}"
+                    for method, how in METHODS.items()
+                    for position, place in PLACES.items()
+                },
+            },
             how=[
                 f"{result.n_train} train prompts fit the classifiers, {len(result.labels)} test "
                 "prompts with other goals score them; each harmful request has a benign twin with "

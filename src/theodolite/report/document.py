@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from theodolite.measure.measurement import Measurement
+from theodolite.measure.measurement import Measurement, told_apart
 from theodolite.report.budget import (
     FIGURE_BYTES,
     FIGURES_PER_PANEL,
@@ -34,7 +34,7 @@ from theodolite.runs.figures import number
 from theodolite.runs.panel import Figure, PanelResult
 from theodolite.text.display import escape
 
-HEADLINES_PER_PANEL = 4
+HEADLINES_PER_PANEL = 6
 _FIGURE_HEIGHT = 360.0
 _ROW_MARKUP = 1_000
 
@@ -49,7 +49,6 @@ class ReportPanel:
         status: `done`, `skipped` or `failed`.
         reason: why it was skipped or failed.
         seconds: time used.
-        headline: names of the measurements shown on top; empty picks the first few.
     """
 
     name: str
@@ -59,16 +58,16 @@ class ReportPanel:
     status: Literal["done", "skipped", "failed"] = "done"
     reason: str = ""
     seconds: float = 0.0
-    headline: Sequence[str] = ()
+
+    def labels(self) -> Mapping[str, str]:
+        """Return the plain names of the panel's measurements."""
+        return self.result.labels if self.result is not None else {}
 
     def headline_measurements(self) -> list[Measurement]:
-        """Return the measurements for the table on top, in the panel's order."""
+        """Return the measurements for the table on top: the first few, in the panel's order."""
         if self.result is None:
             return []
-        every = list(self.result.measurements)
-        if not self.headline:
-            return every[:HEADLINES_PER_PANEL]
-        return [m for m in every if m.name in set(self.headline)]
+        return list(self.result.measurements[:HEADLINES_PER_PANEL])
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,10 @@ class Report:
     plan: Sequence[Mapping[str, Any]] = ()
 
     def measurements(self) -> list[Measurement]:
-        """Return the measurements of all panels, in order."""
-        return [m for p in self.panels if p.result is not None for m in p.result.measurements]
+        """Return the measurements of all panels in order, under names that occur once."""
+        return told_apart(
+            (p.name, m) for p in self.panels if p.result is not None for m in p.result.measurements
+        )
 
     def command(self) -> str:
         """Return the command line that made the run, as one would type it."""
@@ -149,8 +150,8 @@ class _Content:
         shown = [escape(sentence, LINE_CHARACTERS) for sentence in sentences[:SENTENCES]]
         return [s for s in shown if self.word_room.take(len(html.escape(s)))]
 
-    def rows(self, measurements: Sequence[Measurement]) -> list[MeasurementRow]:
-        rows = measurement_rows(measurements[:MEASUREMENTS_PER_PANEL])
+    def rows(self, result: PanelResult) -> list[MeasurementRow]:
+        rows = measurement_rows(result.measurements[:MEASUREMENTS_PER_PANEL], result.labels)
         cost = (len(html.escape(str(row))) + _ROW_MARKUP for row in rows)
         return [row for row, size in zip(rows, cost, strict=True) if self.word_room.take(size)]
 
@@ -174,7 +175,7 @@ def _values(report: Report, show_text: bool) -> dict[str, Any]:
         ),
         "sure": sureness_sentences(report.measurements()),
         "headlines": [
-            (f"p{i}", panel, measurement_rows(panel.headline_measurements()))
+            (f"p{i}", panel, measurement_rows(panel.headline_measurements(), panel.labels()))
             for i, panel in enumerate(done)
         ],
         "panels": shown,
@@ -196,7 +197,7 @@ def _panel_values(panel: ReportPanel, anchor: str, content: _Content) -> dict[st
     )
     if records:
         content.samples[anchor] = records
-    rows = content.rows(result.measurements)
+    rows = content.rows(result)
     tables = [pair for pair in result.tables.items() if pair[0] not in used]
     parts_left_out = len(tables[TABLES_PER_PANEL:]) + len(result.figures[FIGURES_PER_PANEL:])
     return {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from theodolite.measure.display import POINTS
+
 # Units that add nothing to a number whose name is printed beside it.
 DIMENSIONLESS = frozenset(
     {
@@ -29,7 +31,7 @@ def format_value(value: float | None, unit: str, n: int | None = None) -> str:
 
     Args:
         value: the number; None gives a dash.
-        unit: the unit of a Measurement.
+        unit: the unit of a Measurement, as `shown_unit` names it.
         n: items behind the value; few items give whole percents.
     """
     text = format_number(value, unit, n)
@@ -44,8 +46,8 @@ def format_number(value: float | None, unit: str, n: int | None = None) -> str:
     """Return a value without its unit; shares are written in percent."""
     if value is None or not math.isfinite(value):
         return "–"
-    if unit in ("share", "percent"):
-        percent = value * 100 if unit == "share" else value
+    if unit in ("share", "percent", POINTS):
+        percent = value if unit == "percent" else value * 100
         tenths = n is None or n >= _TENTHS_FROM
         return _minus(f"{percent:.1f}" if tenths else f"{percent:.0f}")
     return format_plain(value)

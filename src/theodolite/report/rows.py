@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from theodolite.measure.display import shown_unit
 from theodolite.measure.measurement import Measurement
 from theodolite.report.budget import NAME_CHARACTERS
 from theodolite.report.numbers import format_interval, format_number, format_plain, format_value
@@ -48,9 +49,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class MeasurementRow:
-    """One measurement in words, cell by cell."""
+    """One measurement in words, cell by cell; `label` is its plain name, or empty."""
 
     name: str
+    label: str
     value: str
     interval: str
     interval_how: str
@@ -68,19 +70,20 @@ class MeasurementRow:
     reason: str
 
 
-def measurement_row(measurement: Measurement) -> MeasurementRow:
-    """Return the words and the bar of one measurement."""
+def measurement_row(measurement: Measurement, label: str = "") -> MeasurementRow:
+    """Return the words and the bar of one measurement, with its plain name where it has one."""
     m = measurement
     verdict = floor_verdict(m)
     return MeasurementRow(
         name=escape(m.name, NAME_CHARACTERS),
-        value="not measured" if m.value is None else format_value(m.value, m.unit, m.n),
-        interval=format_interval(m.low, m.high, m.unit, m.n),
+        label=escape(label, NAME_CHARACTERS),
+        value="not measured" if m.value is None else format_value(m.value, shown_unit(m), m.n),
+        interval=format_interval(m.low, m.high, shown_unit(m), m.n),
         interval_how=_interval_how(m),
         bar=interval_bar(m),
         n=format_plain(m.n),
         items=_items_words(m),
-        floor="" if m.floor is None else format_value(m.floor.value, m.unit, m.n),
+        floor="" if m.floor is None else format_value(m.floor.value, shown_unit(m), m.n),
         floor_name="" if m.floor is None else escape(m.floor.name, NAME_CHARACTERS),
         verdict=verdict,
         near_floor=verdict == NEAR_FLOOR,
@@ -92,9 +95,11 @@ def measurement_row(measurement: Measurement) -> MeasurementRow:
     )
 
 
-def measurement_rows(measurements: Iterable[Measurement]) -> list[MeasurementRow]:
-    """Return the rows of several measurements, in order."""
-    return [measurement_row(m) for m in measurements]
+def measurement_rows(
+    measurements: Iterable[Measurement], labels: Mapping[str, str] | None = None
+) -> list[MeasurementRow]:
+    """Return the rows of several measurements, in order; `labels` are plain names by name."""
+    return [measurement_row(m, (labels or {}).get(m.name, "")) for m in measurements]
 
 
 def floor_verdict(m: Measurement) -> str:
@@ -127,8 +132,8 @@ def interval_bar(m: Measurement) -> Bar | None:
         floor=place(None if m.floor is None else m.floor.value),
         bound_low=place(m.unscored.low if m.unscored.count else None),
         bound_high=place(m.unscored.high if m.unscored.count else None),
-        start=format_number(start, m.unit, 0),
-        end=format_number(end, m.unit, 0),
+        start=format_number(start, shown_unit(m), 0),
+        end=format_number(end, shown_unit(m), 0),
         words=_bar_words(m),
     )
 
@@ -137,9 +142,9 @@ def _axis(m: Measurement) -> tuple[float, float] | None:
     """Return the ends of the axis: the quantity's own range, else what the row spans with air."""
     if m.range is not None and m.range[1] > m.range[0]:
         return m.range
-    if m.range is None and m.unit in ("share", "percent"):
+    if m.range is None and shown_unit(m) in ("share", "percent"):
         seen = [v for v in (m.value, m.low, m.high) if v is not None]
-        top = 1.0 if m.unit == "share" else 100.0
+        top = 100.0 if m.unit == "percent" else 1.0
         if min(seen) >= 0 and max(seen) <= top:
             return 0.0, top
     marks = (m.value, m.low, m.high, None if m.floor is None else m.floor.value)
@@ -155,12 +160,12 @@ def _axis(m: Measurement) -> tuple[float, float] | None:
 
 
 def _bar_words(m: Measurement) -> str:
-    parts = [format_value(m.value, m.unit, m.n)]
-    interval = format_interval(m.low, m.high, m.unit, m.n)
+    parts = [format_value(m.value, shown_unit(m), m.n)]
+    interval = format_interval(m.low, m.high, shown_unit(m), m.n)
     if interval:
         parts.append(f"interval {interval}")
     if m.floor is not None:
-        parts.append(f"floor {format_value(m.floor.value, m.unit, m.n)}")
+        parts.append(f"floor {format_value(m.floor.value, shown_unit(m), m.n)}")
     return ", ".join(parts)
 
 
@@ -185,7 +190,7 @@ def _judge_words(m: Measurement) -> str:
         f"{escape(m.judge.name, NAME_CHARACTERS)} ({', '.join(known) or 'quality not measured'})"
     )
     if m.judge.corrected is not None:
-        words += f", corrected {format_value(m.judge.corrected, m.unit, m.n)}"
+        words += f", corrected {format_value(m.judge.corrected, shown_unit(m), m.n)}"
     return words
 
 
@@ -198,5 +203,5 @@ def _unscored_words(m: Measurement) -> str:
     words = f"{m.unscored.count} unscored" + (
         f" ({escape(why, _REASON_CHARACTERS)})" if why else ""
     )
-    bounds = format_interval(m.unscored.low, m.unscored.high, m.unit, m.n)
+    bounds = format_interval(m.unscored.low, m.unscored.high, shown_unit(m), m.n)
     return f"{words}: bounds {bounds}" if bounds else words

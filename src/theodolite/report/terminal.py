@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from theodolite.report.document import Report, ReportPanel
 
 _STYLES = {"incomplete": "yellow", "not_measured": "dim", "failed": "red", "skipped": "dim"}
-_OVERVIEW = 6
+_OVERVIEW = 12
 
 
 def summary_lines(report: Report) -> RenderableType:
@@ -23,10 +23,13 @@ def summary_lines(report: Report) -> RenderableType:
     from rich.console import Group
     from rich.padding import Padding
 
-    lines: list[RenderableType] = [_text(sentence, 400) for sentence in report.overview[:_OVERVIEW]]
-    lines.append(Padding(_table(report), (1, 0)))
+    said = report.overview[:_OVERVIEW]
+    lines: list[RenderableType] = [_text(sentence, 400) for sentence in said]
+    table = _table(report)
+    if table.row_count:
+        lines.append(Padding(table, (1, 0)))
     for panel in report.panels:
-        if panel.status != "done":
+        if panel.status != "done" and not any(panel.reason in sentence for sentence in said):
             lines.append(_unfinished(panel))
     return Group(*lines)
 
@@ -35,9 +38,9 @@ def _table(report: Report) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
-    table.add_column("Measure", max_width=28, overflow="fold")
-    table.add_column("Value", justify="right", max_width=13, overflow="fold")
-    table.add_column("Interval", max_width=14, overflow="fold")
+    table.add_column("Measure", max_width=30, overflow="fold")
+    table.add_column("Value", justify="right", max_width=12, overflow="fold")
+    table.add_column("Interval", max_width=13, overflow="fold")
     table.add_column("Floor", max_width=9, overflow="fold")
     table.add_column("Items", justify="right", max_width=8, overflow="fold")
     for panel in report.panels:
@@ -45,14 +48,16 @@ def _table(report: Report) -> Table:
             continue
         time = f"  ({format_seconds(panel.seconds)})"
         table.add_row(_text(panel.title, 60, "bold", tail=time))
-        for row in measurement_rows(panel.headline_measurements()):
+        for row in measurement_rows(panel.headline_measurements(), panel.labels()):
             table.add_row(*_cells(row))
     return table
 
 
 def _cells(row: MeasurementRow) -> list[Any]:
     style = _STYLES.get(row.status, "")
-    name = _text(row.name, 80, tail="" if row.status == "measured" else f": {row.status_words}")
+    name = _text(
+        row.label or row.name, 80, tail="" if row.status == "measured" else f": {row.status_words}"
+    )
     value = "–" if row.status == "not_measured" else row.value
     if row.status != "measured" and row.reason:
         name.append(f" ({escape(row.reason, 120)})", style="dim")

@@ -9,14 +9,13 @@ used only where its outcomes have the very mean and number that the figure state
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any, cast
 
 from theodolite.errors import RunError
-from theodolite.measure.measurement import Floor, Measurement, not_measured
+from theodolite.measure.measurement import Floor, Measurement, not_measured, told_apart
 from theodolite.measure.multiple import holm
 from theodolite.measure.paired import paired_difference, paired_test
 from theodolite.runs.manifest import changed_leaves
@@ -123,14 +122,11 @@ def _settings(run_a: Run, run_b: Run) -> list[dict[str, Any]]:
 def _figures(run: Run) -> dict[str, _Figure]:
     """Return a run's figures by name; names used by several panels are told apart by panel."""
     pairs = run.load_measurements_by_panel()
-    times = Counter(measurement.name for _, measurement in pairs)
     tables = _item_tables(run)
-    figures = {}
-    for panel, measurement in pairs:
-        name = measurement.name
-        key = name if times[name] == 1 else f"{panel}/{name}"
-        figures[key] = _Figure(measurement, _items(tables.get(panel, []), measurement))
-    return figures
+    return {
+        named.name: _Figure(measurement, _items(tables.get(panel, []), measurement))
+        for named, (panel, measurement) in zip(told_apart(pairs), pairs, strict=True)
+    }
 
 
 def _result_figures(result: PanelResult) -> dict[str, _Figure]:
@@ -159,7 +155,7 @@ def _items(
     for table in tables:
         rows = [row for row in table if row.get("measurement") in (None, measurement.name)]
         items = {
-            (row["id"], row.get("sample")): (_score(row["outcome"]), row.get("cluster"))
+            (row["id"], row.get("sample") or 0): (_score(row["outcome"]), row.get("cluster"))
             for row in rows
         }
         scored = [outcome for outcome, _ in items.values() if outcome is not None]

@@ -11,7 +11,7 @@ from typing import Any
 from theodolite.errors import RunError
 from theodolite.runs import manifest as manifests
 from theodolite.runs.atomic import as_run_error
-from theodolite.runs.listing import list_runs
+from theodolite.runs.listing import find_run, list_runs
 from theodolite.text.display import escape
 
 DEFAULT_ROOT = Path("runs")
@@ -73,6 +73,26 @@ def newest_unfinished(root: Path, command: str) -> Path:
             fix="Start without `--resume`, or name that run.",
         )
     raise RunError(f"There is {what}.", fix="Start without `--resume`, or name the run folder.")
+
+
+def find_resumed(path: Path | None, command: str, root: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder and manifest of the run to go on with.
+
+    Args:
+        path: a run folder or its name; None takes the newest unfinished run of the command.
+
+    Raises:
+        RunError: there is no such run, or it is another command's.
+    """
+    path = newest_unfinished(root, command) if path is None else find_run(str(path), root)
+    manifest = manifests.read_manifest(path)
+    if manifest["command"] != command:
+        theirs = escape(str(manifest["command"]))
+        raise RunError(
+            f"{escape(str(path))} is a run of `{theirs}`, not of `{escape(command)}`.",
+            fix=f"Resume it with `theodolite {theirs} --resume {escape(str(path))}`.",
+        )
+    return path, manifest
 
 
 def check_same(

@@ -73,7 +73,10 @@ def find_run(name: str, root: Path) -> Path:
     if name == "latest":
         runs = list_runs(root)
         if not runs:
-            raise RunError(f"There are no runs in {escape(str(root))}.", fix="Start one.")
+            raise RunError(
+                f"There are no runs in {escape(str(root))}.",
+                fix="Start one with `theodolite audit`.",
+            )
         return runs[0].path
     for path in (Path(name), root / name):
         if (path / MANIFEST).is_file():
@@ -127,8 +130,9 @@ def query_measurements(
             columns = [column[0] for column in answer.description or []]
             return [dict(zip(columns, row, strict=True)) for row in answer.fetchall()]
         except duckdb.Error as error:
+            first = next(iter(str(error).splitlines()), "")
             raise RunError(
-                f"The query does not work: {escape(str(error), 300)}",
+                f"The query does not work: {escape(first, 300)}.",
                 fix="The table `measurements` is the only one there is.",
             ) from error
 

@@ -92,6 +92,7 @@ class PanelResult:
         findings: one to three plain sentences, each true of the figures below.
         limits: sentences on what this panel does not show.
         how: sentences on how it was made (sets, sizes, decoding, seeds).
+        labels: plain words for figures by name; a reader sees them beside the name.
     """
 
     measurements: Sequence[Measurement]
@@ -101,6 +102,7 @@ class PanelResult:
     findings: Sequence[str] = ()
     limits: Sequence[str] = ()
     how: Sequence[str] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Panel(Protocol):

@@ -18,17 +18,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from theodolite.errors import RunError
-from theodolite.measure.measurement import Measurement
+from theodolite.errors import Interrupted, RunError
+from theodolite.measure.measurement import Measurement, told_apart
 from theodolite.measure.records import as_records, from_records
 from theodolite.runs import manifest as manifests
 from theodolite.runs.atomic import as_run_error, part_path, remove_parts, write_text
 from theodolite.runs.folder import (
     DEFAULT_ROOT,
     check_same,
+    find_resumed,
     is_finished,
     new_folder,
-    newest_unfinished,
     own_folder,
 )
 from theodolite.runs.journal import Journal
@@ -45,7 +45,11 @@ from theodolite.text.display import escape
 
 
 class Run:
-    """A run folder, open for writing (`create`, `resume`) or for reading (`open`)."""
+    """A run folder, open for writing (`create`, `resume`) or for reading (`open`).
+
+    As a context manager it is closed on exit, and Ctrl-C becomes `Interrupted`, which says how to
+    resume.
+    """
 
     def __init__(self, path: Path, manifest: dict[str, Any], *, read_only: bool) -> None:
         self.path = path
@@ -114,7 +118,8 @@ class Run:
         """Open a run of the same command for writing, to go on where it stopped.
 
         Args:
-            path: the run folder; None takes the newest unfinished run of the command in `root`.
+            path: the run folder, or its name in `root`; None takes the newest unfinished run of
+                the command in `root`.
             config, seed, model, inputs: what this command was asked now, as in `create` (`model`
                 may hold `name` too); each is compared with the run's own where given.
 
@@ -122,14 +127,7 @@ class Run:
             RunError: there is no such run, it is another command's, it is being written, or it was
                 asked something else (the message says what differs).
         """
-        path = newest_unfinished(root, command) if path is None else path
-        manifest = manifests.read_manifest(path)
-        if manifest["command"] != command:
-            raise RunError(
-                f"{escape(str(path))} is a run of `{escape(manifest['command'])}`, "
-                f"not of `{escape(command)}`.",
-                fix=f"Resume it with `theodolite {escape(manifest['command'])} --resume`.",
-            )
+        path, manifest = find_resumed(path, command, root)
         check_same(path, manifest, config=config, seed=seed, model=model, inputs=inputs)
         run = cls(path, manifest, read_only=False)
         manifest["sessions"].append(manifests.session())
@@ -200,9 +198,11 @@ class Run:
             write_table(path, rows, MEASUREMENT_COLUMNS)
 
     def load_measurements(self, panel: str | None = None) -> list[Measurement]:
-        """Return the run's measurements, or those of one panel, in the order of writing."""
+        """Return those of one panel, or all under names that occur once, in order of writing."""
         pairs = self.load_measurements_by_panel()
-        return [measurement for owner, measurement in pairs if panel in (None, owner)]
+        if panel is None:
+            return told_apart(pairs)
+        return [measurement for owner, measurement in pairs if owner == panel]
 
     def load_measurements_by_panel(self) -> list[tuple[str, Measurement]]:
         """Return (panel, measurement) of all the run's measurements, in the order of writing."""
@@ -276,6 +276,7 @@ class Run:
             "findings": result.findings,
             "limits": result.limits,
             "how": result.how,
+            "labels": result.labels,
         }
         with self._writing(path):
             write_text(path, strict_dumps(words, indent=1))
@@ -296,6 +297,7 @@ class Run:
             findings=tuple(words["findings"]),
             limits=tuple(words["limits"]),
             how=tuple(words["how"]),
+            labels=words["labels"],
         )
 
     def panel_names(self) -> list[str]:
@@ -316,7 +318,13 @@ class Run:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        stopped = None
+        if kind is KeyboardInterrupt and not self.read_only:
+            again = f"Resume with `{self.journal.resume}`."
+            stopped = Interrupted(f"Stopped; {self.kept()}", fix=again)
         self.close()
+        if stopped is not None:
+            raise stopped from error
 
     def _open_journal(self) -> Journal:
         again = f"theodolite {self.manifest['command']} --resume {shlex.quote(str(self.path))}"

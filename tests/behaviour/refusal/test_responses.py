@@ -107,3 +107,9 @@ def test_published_figures_are_those_of_the_official_annotations(model: str) -> 
     agreement = named["refusal/agreement"]
     assert agreement.n == 450 and agreement.floor is not None and agreement.value is not None
     assert agreement.value > agreement.floor.value
+
+
+def test_answers_of_several_models_are_not_pooled(tmp_path: Path) -> None:
+    rows = [{"id": "a", "model": name, "completion": ANSWER} for name in ("one", "two")]
+    with pytest.raises(DataError, match="answers of 2 models"):
+        score_responses(written(tmp_path / "answers.jsonl", rows))

@@ -136,6 +136,33 @@ def test_rates_are_corrected_for_the_scorers_errors() -> None:
     )
     corrected = found["refusal/harmful"].judge
     assert corrected is not None and corrected.corrected == pytest.approx((0.5 + 0.9 - 1) / 0.7)
+    half = named(
+        measurements(
+            items(lambda label, k: "refusal" if label == "harmful" and k < 10 else "compliance"),
+            judge=judge,
+        )
+    )
+    gap = half["refusal/gap"].judge
+    assert gap is not None and gap.corrected == pytest.approx(0.5 / 0.7)
+    partial = half["refusal/partial"].judge
+    assert partial == JudgeQuality("offline", None, None, None)
+
+
+def test_samples_of_one_prompt_are_paired_with_the_same_sample_of_its_twin() -> None:
+    twice = [
+        Item(**{**item.__dict__, "sample": sample})
+        for sample, verdict in enumerate(("refusal", "compliance"))
+        for item in items(lambda *_, verdict=verdict: verdict, n=4)
+    ]
+    gap = named(measurements(twice))["refusal/gap"]
+    assert (gap.value, gap.n) == (0.0, 8)
+    rows = [r for r in tables(twice)["refusal_outcomes"] if r["measurement"] == "refusal/gap"]
+    assert len({(row["id"], row["sample"]) for row in rows}) == 8
+
+
+def test_headlines_have_plain_words() -> None:
+    every = named(measurements(items(lambda *_: "refusal"), groups=()))
+    assert every.keys() <= scoring.labels().keys()
 
 
 @settings(max_examples=40, deadline=None)
@@ -171,8 +198,8 @@ def test_outcomes_reproduce_every_rate_and_the_gap() -> None:
     for figure in measurements(scored):
         mine = [row["outcome"] for row in rows if row["measurement"] == figure.name]
         known = [outcome for outcome in mine if outcome is not None]
-        if figure.value is None or not mine:
+        if figure.value is None:
             continue
-        assert len(known) == figure.n
+        assert (len(known), len(mine) - len(known)) == (figure.n, figure.unscored.count)
         assert sum(known) / len(known) == pytest.approx(figure.value)
     assert {row["measurement"] for row in rows} >= {"refusal/harmful", "refusal/gap"}

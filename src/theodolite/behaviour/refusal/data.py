@@ -38,15 +38,15 @@ def load_requests(
     Returns: bare requests first, then each further style.
 
     Raises:
-        DataError: the source, a style or a label cannot be used.
+        DataError: the source, the limit, a style or a label cannot be used.
     """
     prompts = _read(source)
     if split != "all" and prompts.values("split"):
         prompts = prompts.split(split)
     _check_labels(prompts)
-    ordered = sorted(
-        prompts, key=lambda p: (item_seed(seed, p.pair_id or p.id), p.label != "harmful")
-    )
+    if limit is not None and limit < 1:
+        raise DataError(f"A limit of {limit} leaves no request.", fix="Give 1 or more.")
+    ordered = sorted(prompts, key=lambda prompt: _place(prompt, seed))
     prompts = prompts.derive(ordered[:limit])
     names = style_names(styles)
     asked: list[Prompt] = list(prompts) if PLAIN in names else []

@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from theodolite.behaviour.refusal import responses, scoring
 from theodolite.behaviour.refusal.data import load_requests
+from theodolite.behaviour.refusal.prompts import system_prompt
 from theodolite.behaviour.refusal.quality import offline_quality
 from theodolite.behaviour.refusal.task import MAX_TOKENS, items_of, refusal_task, samples_of
 from theodolite.data.prompts import PromptSet
-from theodolite.errors import CapabilityError
+from theodolite.errors import CapabilityError, ConfigError, DataError
 from theodolite.measure.measurement import Measurement
 from theodolite.providers.evaluate import evaluate as run_task
 from theodolite.runs.figures import grouped_rates, interval_bars
@@ -34,6 +35,39 @@ class Options:
     max_tokens: int = MAX_TOKENS
 
 
+def check(options: Options, *, seed: int = 0, judge: str | None = None) -> None:
+    """Refuse options that cannot be used.
+
+    Raises:
+        CapabilityError: a judge was asked for.
+        DataError: the source, split, styles, limit, system prompt or length is wrong.
+    """
+    if judge is not None:
+        raise CapabilityError(
+            "Judging refusal with a model",
+            "its verdicts come from the offline scorer alone",
+            "Leave the judge out",
+        )
+    system_prompt(options.system)
+    if options.max_tokens < 1:
+        raise DataError(
+            f"task.max_tokens is {options.max_tokens}, which leaves no room for an answer.",
+            fix="Give 1 or more.",
+        )
+    requests_of(options, seed)
+
+
+def requests_of(options: Options, seed: int) -> PromptSet:
+    """Return the requests that were asked for."""
+    return load_requests(
+        options.source,
+        split=options.split,
+        styles=options.styles,
+        limit=options.limit,
+        seed=seed,
+    )
+
+
 def evaluate(
     model: Any,
     options: Options,
@@ -49,18 +83,11 @@ def evaluate(
         model: an open handle, a reference, or an inspect model.
 
     Raises:
-        CapabilityError: a judge was asked for.
+        TheodoliteError: as `check`.
     """
-    _no_judge(judge)
-    prompts = load_requests(
-        options.source,
-        split=options.split,
-        styles=options.styles,
-        limit=options.limit,
-        seed=seed,
-    )
+    check(options, seed=seed, judge=judge)
     return ask(
-        prompts,
+        requests_of(options, seed),
         model,
         run=run,
         system=options.system,
@@ -68,15 +95,6 @@ def evaluate(
         seed=seed,
         progress=progress,
     )
-
-
-def _no_judge(judge: str | None) -> None:
-    if judge is not None:
-        raise CapabilityError(
-            "Judging refusal with a model",
-            "its verdicts come from the offline scorer alone",
-            "Leave the judge out",
-        )
 
 
 def ask(
@@ -105,7 +123,7 @@ def ask(
         progress=progress,
     )
     items = items_of(log)
-    quality = offline_quality()
+    quality = offline_quality([prompt.request for prompt in prompts])
     found = scoring.measurements(items, name=name, groups=groups, judge=quality, seed=seed)
     return PanelResult(
         measurements=found,
@@ -128,6 +146,7 @@ def ask(
             f"{len(prompts)} requests ({prompts.source}), system prompt: {system}; greedy "
             f"decoding, at most {max_tokens} tokens, seed {seed}; scored by the {quality.name}."
         ],
+        labels=scoring.labels(name),
     )
 
 
@@ -135,12 +154,20 @@ def score_responses(
     path: Path,
     options: Options,
     *,
-    run: Run,
     seed: int = 0,
     judge: str | None = None,
 ) -> PanelResult:
-    """Score answers made elsewhere; see `responses.py` for the columns."""
-    _no_judge(judge)
+    """Score answers made elsewhere; see `responses.py` for the columns.
+
+    Raises:
+        ConfigError: an option is given that says what to ask.
+    """
+    if options != Options():
+        raise ConfigError(
+            "The task options (-T) say what to ask, and these answers were made elsewhere.",
+            fix="Leave them out, or leave --responses out.",
+        )
+    check(options, judge=judge)
     found, tables = responses.score_responses(path, seed=seed)
     return PanelResult(
         measurements=found,
@@ -148,6 +175,7 @@ def score_responses(
         findings=findings(found, "refusal"),
         limits=[LIMITS[0]],
         how=[f"{len(tables['scores'])} answers of {path.name}, scored by the offline scorer."],
+        labels=scoring.labels(),
     )
 
 

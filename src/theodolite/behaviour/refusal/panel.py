@@ -90,6 +90,7 @@ class RefusalPanel:
                 "wear each.",
                 *extra.how,
             ],
+            labels={**main.labels, **extra.labels},
         )
 
 
@@ -107,6 +108,7 @@ def _xstest(context: PanelContext) -> PanelResult:
         samples=found.samples,
         findings=[f"On XSTest: {sentence}" for sentence in found.findings],
         how=["XSTest: Röttger et al. 2024, arXiv:2308.01263, CC BY 4.0.", *found.how],
+        labels=found.labels,
     )
 
 

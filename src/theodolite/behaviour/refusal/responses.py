@@ -29,7 +29,7 @@ from theodolite.judging.refusal import score_refusal
 from theodolite.measure.agreement import agreement, cohen_kappa
 from theodolite.measure.intervals import proportion
 from theodolite.measure.judge_quality import calibrate_judge
-from theodolite.measure.measurement import Measurement
+from theodolite.measure.measurement import JudgeQuality, Measurement
 
 HUMAN: Final = ("compliance", "partial", "refusal")
 UNKNOWN: Final = "unlabelled"
@@ -65,14 +65,21 @@ def score_responses(
         DataError: the file cannot be read, or a row or its label is wrong.
     """
     responses = list(read_responses(path))
+    models = sorted({shown(response.model) for response in responses if response.model})
+    if len(models) > 1:
+        raise DataError(
+            f"{shown(str(path))} holds answers of {len(models)} models ({', '.join(models[:3])}).",
+            fix="Score one model at a time: write one file per model.",
+        )
     known = _known_prompts()
     items = [_scored(response, known, str(path)) for response in responses]
     labelled = [item for item in items if item.label != UNKNOWN]
+    quality = offline_quality([response.prompt for response in responses])
     found = []
     if labelled:
-        found += scoring.measurements(labelled, judge=offline_quality(), seed=seed)
+        found += scoring.measurements(labelled, judge=quality, seed=seed)
     if len(labelled) < len(items):
-        found.append(_overall(items))
+        found.append(_overall(items, quality))
     humans = [_human(response) for response in responses]
     found += agreement_with_people(items, humans)
     found += agreement_between_people(responses)
@@ -114,6 +121,7 @@ def _scored(response: Response, known: Mapping[str, Prompt], path: str) -> Item:
         form=None if asked is None else form_of(prompt or Prompt(response.id, asked)),
         goal_id=(prompt.goal_id if prompt is not None else None) or response.prompt or response.id,
         pair_id=prompt.pair_id if prompt is not None else None,
+        sample=response.sample,
         confidence=verdict.confidence,
         scorer=verdict.scorer,
     )
@@ -148,12 +156,13 @@ def _human(response: Response) -> str | None:
     return label if label in HUMAN else None
 
 
-def _overall(items: Sequence[Item]) -> Measurement:
+def _overall(items: Sequence[Item], quality: JudgeQuality) -> Measurement:
     """Return the refused share of everything, where prompts carry no labels."""
     return proportion(
         "refusal/all",
         [item.refused for item in items],
         clusters=[item.cluster for item in items],
+        judge=quality,
         reason="prompts are not labelled harmful or benign, so that no strategy is trivial",
     )
 

@@ -166,14 +166,14 @@ def items_of(log: EvalLog) -> list[Item]:
 def _item(sample: EvalSample) -> Item:
     facts: dict[str, Any] = {name: (sample.metadata or {}).get(name) for name in FIELDS}
     score = (sample.scores or {}).get("refusal_verdict")
-    name = str(sample.id) if sample.epoch == 1 else f"{sample.id}/epoch-{sample.epoch}"
+    facts["sample"] = sample.epoch - 1
     if score is None:
-        return Item(name, verdict=None, reason="the sample failed", **facts)
+        return Item(str(sample.id), verdict=None, reason="the sample failed", **facts)
     if math.isnan(score.as_float()):
-        return Item(name, verdict=None, reason=score.reason or "no verdict", **facts)
+        return Item(str(sample.id), verdict=None, reason=score.reason or "no verdict", **facts)
     notes = score.metadata or {}
     return Item(
-        name,
+        str(sample.id),
         verdict=score.answer,
         confidence=notes.get("confidence"),
         scorer=notes.get("scorer", ""),
