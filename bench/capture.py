@@ -1,16 +1,18 @@
 """Last-token states of every block for 64 chat prompts: ours against the public ways.
 
-python -m bench.capture
+python -m bench.capture [xstest|bundled]
 
-The prompts share the chat template's prefix, as real chat prompts do. Every rival runs in its best
-public setting: no vocabulary logits beyond one position, prompts sorted by length, the batch size
-that is fastest for it on this machine, float32, same threads, inference mode. The values are
-compared before anything is timed.
+The prompts are the first 64 of the official XSTest set where it is at hand, else benign ones of the
+bundled set (a little longer, so that there is less to save). They share the chat template's prefix,
+as chat prompts do. Every rival runs in its best public setting: no vocabulary logits beyond one
+position, prompts sorted by length, the batch size that is fastest for it on this machine, float32,
+same threads, inference mode. The values are compared before anything is timed.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,7 +23,11 @@ import torch
 
 from bench.harness import publish, side_by_side, summarise
 from theodolite.data.bundled import bundled
+from theodolite.data.catalogue import official
+from theodolite.data.prompts import Prompt
+from theodolite.data.readers import read_prompts
 from theodolite.engine import capture
+from theodolite.errors import DataError
 from theodolite.models import encode_all, open_model
 
 N_PROMPTS = 64
@@ -103,6 +109,17 @@ def transformer_lens(ref: str, tokenizer: Any) -> Callable[[Any, Any], torch.Ten
     return forward
 
 
+def chat_prompts() -> tuple[str, list[Prompt]]:
+    """Return the name of the set and its prompts."""
+    if sys.argv[1:] != ["bundled"]:
+        try:
+            return "xstest", list(read_prompts(official("refusal/xstest_prompts")))[:N_PROMPTS]
+        except DataError:
+            if sys.argv[1:]:
+                raise
+    return "bundled", [p for p in bundled("refusal") if p.label == "benign"][:N_PROMPTS]
+
+
 def best_batch(ids: Sequence[Sequence[int]], forward: Callable[[Any, Any], torch.Tensor]) -> Rival:
     """Return the rival at the batch size that is fastest for it (best of two after a warm-up)."""
     in_batches(ids, BATCHES[-1], forward)
@@ -124,7 +141,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     warnings.filterwarnings("ignore")
     model = open_model("smollm2", dtype="float32")
-    prompts = [p for p in bundled("refusal") if p.label == "benign"][:N_PROMPTS]
+    source, prompts = chat_prompts()
     ids = [encoded.ids for encoded in encode_all(model, prompts)]
     shared = next(i for i, column in enumerate(zip(*ids)) if len(set(column)) > 1)
 
@@ -153,7 +170,7 @@ def main() -> None:
     publish(
         "capture",
         rows,
-        prompts=len(prompts),
+        prompts=f"{len(prompts)} {source}",
         shared_prefix=shared,
         mean_tokens=round(sum(map(len, ids)) / len(ids), 1),
         threads=torch.get_num_threads(),
