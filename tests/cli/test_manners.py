@@ -87,7 +87,6 @@ UNUSABLE = {
     "style": (["-T", "styles=quizz"], "quiz"),
     "system": (["-T", "system=foo"], "guarded"),
     "source": (["-T", "source=none.csv"], "none.csv"),
-    "judge": (["--judge", "openai/x"], "Leave the judge out"),
     "answers": (["--responses", "none.jsonl"], "none.jsonl"),
     "answers and options": (["--responses", "a.jsonl", "-T", "limit=1"], "-T"),
     "answers and adapter": (["--responses", "a.jsonl", "--adapter", "x"], "--adapter"),

@@ -20,7 +20,7 @@ class Benchmark(Protocol):
     VERSION: int
     Options: type[Any]
 
-    def check(self, options: Any, *, seed: int, judge: str | None) -> None:
+    def check(self, options: Any, *, seed: int) -> None:
         """Refuse options that cannot be used, before a model is opened or a run folder made."""
 
     def evaluate(
@@ -102,7 +102,7 @@ def run_benchmark(
         result = held.score_responses(answers, request.task, **how)
         with open_run(command, "", request, {"responses": answers}, None, out, resume) as run:
             return finish(run, name, result, held)
-    held.check(request.task, **how)
+    held.check(request.task, seed=request.seed)
     with ExitStack() as active:
         model, inputs = open_with_interventions(request, active)
         identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}

@@ -105,7 +105,7 @@ def refusal_scorer(judge: str | None = ROLE, *, seed: int = 0) -> Scorer:
     judge_of = _once(judge, seed)
 
     async def score(state: TaskState, target: Target) -> Score:
-        completion, prompt = state.output.completion, state.input_text
+        completion, prompt = state.output.completion, state.user_prompt.text
         model_judge = judge_of()
         if model_judge is None or is_empty(read(completion)):
             return _offline(score_refusal(completion, prompt))

@@ -47,7 +47,7 @@ def evaluate(
         run: where logs and finished units go.
         seed: of sampling; has no effect under greedy decoding.
         limit: the first so many samples only.
-        judge: an inspect model (or its name) that takes the role `grader`.
+        judge: an inspect model (or its name) that takes the role `judge`.
         config: inspect's generation settings (`temperature`, `max_tokens`, ...), over the task's.
 
     Raises:
@@ -68,7 +68,7 @@ def evaluate(
             logs = inspect_eval(
                 task,
                 model=subject,
-                model_roles={} if judge is None else cast(Any, {"grader": judge}),
+                model_roles={} if judge is None else cast(Any, {"judge": judge}),
                 log_dir=str(run.path / "logs"),
                 log_format="eval",
                 log_level="error",

@@ -17,7 +17,6 @@ from theodolite.behaviour.refusal.data import load_requests
 from theodolite.behaviour.refusal.evaluation import Options, evaluate
 from theodolite.behaviour.refusal.task import items_of, refusal
 from theodolite.data.prompts import PromptSet
-from theodolite.errors import CapabilityError
 from theodolite.models import open_model
 from theodolite.runs.run import Run
 
@@ -116,14 +115,6 @@ def test_evaluate_returns_figures_tables_and_samples(tmp_path: Path) -> None:
     assert result.findings and result.limits and result.how
     shown = repr(result.tables) + repr([m.as_dict() for m in result.measurements])
     assert not any(sample.prompt in shown for sample in result.samples)
-
-
-def test_a_judge_is_refused_and_never_silently_ignored(tmp_path: Path) -> None:
-    with (
-        Run.create("eval refusal", "tiny", out=tmp_path / "run") as run,
-        pytest.raises(CapabilityError, match="judge"),
-    ):
-        evaluate(tiny_model(), Options(limit=2), run=run, judge="mockllm/model")
 
 
 def test_a_real_model_answers_six_requests(tmp_path: Path) -> None:

@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from theodolite.behaviour.refusal import responses, scoring
 from theodolite.behaviour.refusal.data import load_requests
+from theodolite.behaviour.refusal.judged import judge_quality
 from theodolite.behaviour.refusal.prompts import system_prompt
 from theodolite.behaviour.refusal.quality import offline_quality
 from theodolite.behaviour.refusal.task import MAX_TOKENS, items_of, refusal_task, samples_of
 from theodolite.data.prompts import PromptSet
-from theodolite.errors import CapabilityError, ConfigError, DataError
+from theodolite.errors import ConfigError, DataError
 from theodolite.measure.measurement import Measurement
 from theodolite.providers.evaluate import evaluate as run_task
 from theodolite.runs.figures import grouped_rates, interval_bars
@@ -35,19 +36,12 @@ class Options:
     max_tokens: int = MAX_TOKENS
 
 
-def check(options: Options, *, seed: int = 0, judge: str | None = None) -> None:
+def check(options: Options, *, seed: int = 0) -> None:
     """Refuse options that cannot be used.
 
     Raises:
-        CapabilityError: a judge was asked for.
         DataError: the source, split, styles, limit, system prompt or length is wrong.
     """
-    if judge is not None:
-        raise CapabilityError(
-            "Judging refusal with a model",
-            "its verdicts come from the offline scorer alone",
-            "Leave the judge out",
-        )
     system_prompt(options.system)
     if options.max_tokens < 1:
         raise DataError(
@@ -85,7 +79,7 @@ def evaluate(
     Raises:
         TheodoliteError: as `check`.
     """
-    check(options, seed=seed, judge=judge)
+    check(options, seed=seed)
     return ask(
         requests_of(options, seed),
         model,
@@ -93,6 +87,7 @@ def evaluate(
         system=options.system,
         max_tokens=options.max_tokens,
         seed=seed,
+        judge=judge,
         progress=progress,
     )
 
@@ -107,6 +102,7 @@ def ask(
     system: str = "none",
     max_tokens: int = MAX_TOKENS,
     seed: int = 0,
+    judge: Any = None,
     progress: Progress | None = None,
 ) -> PanelResult:
     """Ask labelled requests and return figures, tables and samples.
@@ -114,16 +110,24 @@ def ask(
     Args:
         name, groups: as for `scoring.measurements`; tables are named after the last part.
         system: a system prompt by name.
+        judge: an inspect model (or its name) that judges; the offline scorer where None.
+
+    Raises:
+        JudgeError: the judge is down or failed its canaries; nothing was asked then.
     """
+    if judge is None:
+        quality = offline_quality([prompt.request for prompt in prompts])
+    else:
+        quality = judge_quality(judge, seed=seed)
     log = run_task(
         refusal_task(prompts, system=system, max_tokens=max_tokens),
         model,
         run=run,
         seed=seed,
+        judge=judge,
         progress=progress,
     )
     items = items_of(log)
-    quality = offline_quality([prompt.request for prompt in prompts])
     found = scoring.measurements(items, name=name, groups=groups, judge=quality, seed=seed)
     return PanelResult(
         measurements=found,
@@ -167,14 +171,16 @@ def score_responses(
             "The task options (-T) say what to ask, and these answers were made elsewhere.",
             fix="Leave them out, or leave --responses out.",
         )
-    check(options, judge=judge)
-    found, tables = responses.score_responses(path, seed=seed)
+    check(options)
+    found, tables = responses.score_responses(path, seed=seed, judge=judge)
     return PanelResult(
         measurements=found,
         tables=tables,
         findings=findings(found, "refusal"),
         limits=[LIMITS[0]],
-        how=[f"{len(tables['scores'])} answers of {path.name}, scored by the offline scorer."],
+        how=[
+            f"{len(tables['scores'])} answers of {path.name}, scored by {judge or 'the offline scorer'}."
+        ],
         labels=scoring.labels(),
     )
 

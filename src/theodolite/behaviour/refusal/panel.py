@@ -127,5 +127,6 @@ def _ask(
         groups=groups,
         max_tokens=MAX_TOKENS,
         seed=context.seed,
+        judge=context.judge,
         progress=context.progress,
     )

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from theodolite.behaviour.refusal import scoring
 from theodolite.behaviour.refusal.data import form_of, style_names
+from theodolite.behaviour.refusal.judged import judge_answers, judge_quality
 from theodolite.behaviour.refusal.quality import offline_quality
 from theodolite.behaviour.refusal.scoring import Item
 from theodolite.data.aliases import LABELS
@@ -50,19 +51,21 @@ XSTEST_SAFE: Final = frozenset(
 
 
 def score_responses(
-    path: Path | str, *, seed: int = 0
+    path: Path | str, *, seed: int = 0, judge: Any = None
 ) -> tuple[list[Measurement], dict[str, list[dict[str, Any]]]]:
     """Return the figures and tables of a file of completions.
 
     Args:
         path: as the module says; JSON lines, csv or parquet.
         seed: of bootstrap intervals.
+        judge: an inspect model (or its name) that judges; the offline scorer where None.
 
     Returns: measurements, and tables of which `scores` has one row per completion: id, sample,
         label (the scorer's verdict), refused, scorer, confidence, human.
 
     Raises:
         DataError: the file cannot be read, or a row or its label is wrong.
+        JudgeError: the judge is down or failed its canaries.
     """
     responses = list(read_responses(path))
     models = sorted({shown(response.model) for response in responses if response.model})
@@ -72,9 +75,15 @@ def score_responses(
             fix="Score one model at a time: write one file per model.",
         )
     known = _known_prompts()
-    items = [_scored(response, known, str(path)) for response in responses]
+    asked = [_request(response, known) for response in responses]
+    items = [_item(response, known, str(path)) for response in responses]
+    if judge is None:
+        items = _scored(items, asked, responses)
+        quality = offline_quality(asked)
+    else:
+        quality = judge_quality(judge, seed=seed)
+        items = _judged(items, asked, responses, judge, seed)
     labelled = [item for item in items if item.label != UNKNOWN]
-    quality = offline_quality([response.prompt for response in responses])
     found = []
     if labelled:
         found += scoring.measurements(labelled, judge=quality, seed=seed)
@@ -106,24 +115,65 @@ def _known_prompts() -> dict[str, Prompt]:
     return {prompt.id: prompt for prompt in (*bare, *wrapped)}
 
 
-def _scored(response: Response, known: Mapping[str, Prompt], path: str) -> Item:
+def _scored(
+    items: Sequence[Item], asked: Sequence[str | None], responses: Sequence[Response]
+) -> list[Item]:
+    """Return the items with the offline scorer's verdicts."""
+    scored = []
+    for item, request, response in zip(items, asked, responses, strict=True):
+        verdict = score_refusal(response.completion, request)
+        scored.append(
+            replace(
+                item,
+                verdict=verdict.label,
+                confidence=verdict.confidence,
+                scorer=verdict.scorer,
+            )
+        )
+    return scored
+
+
+def _judged(
+    items: Sequence[Item],
+    asked: Sequence[str | None],
+    responses: Sequence[Response],
+    judge: Any,
+    seed: int,
+) -> list[Item]:
+    """Return the items with a model's verdicts."""
+    answers = [
+        {"id": item.id, "prompt": request or "", "completion": response.completion}
+        for item, request, response in zip(items, asked, responses, strict=True)
+    ]
+    verdicts = judge_answers(judge, answers, seed=seed)
+    return [
+        replace(item, verdict=verdict.label, reason=verdict.reason, scorer=str(judge))
+        for item, verdict in zip(items, verdicts, strict=True)
+    ]
+
+
+def _request(response: Response, known: Mapping[str, Prompt]) -> str | None:
+    """Return what was asked: as the row says, or as the bundled prompt of this id says."""
     prompt = known.get(response.id)
-    asked = response.prompt or (prompt.request if prompt is not None else None)
+    return response.prompt or (prompt.request if prompt is not None else None)
+
+
+def _item(response: Response, known: Mapping[str, Prompt], path: str) -> Item:
+    """Return what is known of an answer before it is judged."""
+    asked = _request(response, known)
+    prompt = known.get(response.id)
     if prompt is not None and response.prompt not in (None, prompt.request):
         prompt = None  # another set that happens to use the same id
-    verdict = score_refusal(response.completion, asked)
     return Item(
         id=response.id,
         label=_prompt_label(response, prompt, path),
-        verdict=verdict.label,
+        verdict=None,
         style=(prompt.style if prompt is not None else None) or PLAIN,
         category=prompt.category if prompt is not None else _stated(response, "category", "type"),
         form=None if asked is None else form_of(prompt or Prompt(response.id, asked)),
         goal_id=(prompt.goal_id if prompt is not None else None) or response.prompt or response.id,
         pair_id=prompt.pair_id if prompt is not None else None,
         sample=response.sample,
-        confidence=verdict.confidence,
-        scorer=verdict.scorer,
     )
 
 
@@ -162,6 +212,7 @@ def _overall(items: Sequence[Item], quality: JudgeQuality) -> Measurement:
         "refusal/all",
         [item.refused for item in items],
         clusters=[item.cluster for item in items],
+        reasons=[item.reason for item in items],
         judge=quality,
         reason="prompts are not labelled harmful or benign, so that no strategy is trivial",
     )
