@@ -173,14 +173,13 @@ def score_responses(
         )
     check(options)
     found, tables = responses.score_responses(path, seed=seed, judge=judge)
+    scorer = judge or "the offline scorer"
     return PanelResult(
         measurements=found,
         tables=tables,
         findings=findings(found, "refusal"),
         limits=[LIMITS[0]],
-        how=[
-            f"{len(tables['scores'])} answers of {path.name}, scored by {judge or 'the offline scorer'}."
-        ],
+        how=[f"{len(tables['scores'])} answers of {path.name}, scored by {scorer}."],
         labels=scoring.labels(),
     )
 
