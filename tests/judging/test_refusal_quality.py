@@ -56,7 +56,7 @@ def official(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", GATES)
 def test_agreement_with_people_on_a_file_the_scorer_never_saw(name: str) -> None:
     rows = official(name)
-    verdicts = [score_refusal(row["completion"], row["prompt"]) for row in rows]
+    verdicts = [score_refusal(row["completion"], row["prompt"], know_request=True) for row in rows]
     # One row asks its prompt in other words than the official set, so that it is not recognised.
     assert Counter(v.scorer for v in verdicts) == {
         f"without-{name}, request known": 449,

@@ -116,7 +116,7 @@ def ask(
         JudgeError: the judge is down or failed its canaries; nothing was asked then.
     """
     if judge is None:
-        quality = offline_quality([prompt.request for prompt in prompts])
+        quality = offline_quality()
     else:
         quality = judge_quality(judge, seed=seed)
     log = run_task(

@@ -121,7 +121,7 @@ def _scored(
     """Return the items with the offline scorer's verdicts."""
     scored = []
     for item, request, response in zip(items, asked, responses, strict=True):
-        verdict = score_refusal(response.completion, request)
+        verdict = score_refusal(response.completion, request, know_request=True)
         scored.append(
             replace(
                 item,
