@@ -116,3 +116,11 @@ def test_a_split_without_a_class_is_refused() -> None:
     only_harmful = [p for p in bundled("refusal") if p.label == "harmful"]
     with pytest.raises(DataError, match="train split"):
         separability(tiny_model("llama"), only_harmful)
+
+
+def test_outcomes_reproduce_every_measurement(tiny_result: SeparabilityResult) -> None:
+    rows = tiny_result.outcomes()
+    for figure in tiny_result.measurements():
+        mine = [row["outcome"] for row in rows if row["measurement"] == figure.name]
+        assert len(mine) == figure.n
+        assert sum(mine) / len(mine) == pytest.approx(figure.value)

@@ -156,7 +156,12 @@ class SeparabilityResult:
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Return one row per measurement and test prompt, so that two models can be paired."""
-        columns = {"separability/text_floor": self.text_correct}
+        method, position, layer = self.chosen_place()
+        best = self.correct[METHODS.index(method), POSITIONS.index(position), layer]
+        columns = {
+            "separability/gain_over_text": best.astype(float) - self.text_correct,
+            "separability/text_floor": self.text_correct,
+        }
         for m, method in enumerate(METHODS):
             for p, position in enumerate(POSITIONS):
                 layer = self.chosen_layer(method, position)

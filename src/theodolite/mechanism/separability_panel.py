@@ -67,8 +67,10 @@ def findings(result: SeparabilityResult) -> list[str]:
     place, gain = result.accuracy(method, position, layer), result.gain()
     said = (
         f"A {method.replace('_', ' ')} classifier at {position.replace('_', ' ')} tells harmful "
-        f"from harmless test requests with accuracy {place.value:.0%} at hidden_index {layer} of "
-        f"{result.correct.shape[2] - 1}; the words alone give {result.floor.value:.0%}."
+        f"from harmless test requests with accuracy {place.value:.0%} "
+        f"{f'after block {layer - 1}' if layer else 'at the embeddings'} "
+        f"(blocks 0 to {result.correct.shape[2] - 2}); the words alone give "
+        f"{result.floor.value:.0%}."
     )
     if gain.low is not None and gain.low > 0:
         return [said, "The network adds information that the words alone do not give."]
