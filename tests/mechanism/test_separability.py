@@ -105,7 +105,7 @@ def test_the_same_twice(tiny_result: SeparabilityResult) -> None:
 def test_saved_and_loaded_and_shown_by_the_panel(tmp_path: Path) -> None:
     run = Run.create("audit", "tiny", out=tmp_path / "run")
     model = tiny_model("llama")
-    context = PanelContext(model, None, run, "quick", 0, SilentProgress())
+    context = PanelContext(model, run, "quick", 0, SilentProgress())
     shown = SeparabilityPanel().run(context)
     loaded = SeparabilityResult.load(run)
     assert loaded.measurements() == list(shown.measurements)

@@ -142,7 +142,6 @@ def run_step(
         return made("done", run.load_panel(step.key))
     context = PanelContext(
         model=model,
-        base=None,
         run=run,
         profile=request.profile,
         seed=request.seed,

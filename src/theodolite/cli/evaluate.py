@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from theodolite.cli.options import AsJson, Config, Judge, OutFolder, Resume, Seed, resumed_run
+from theodolite.cli.options import (
+    Adapter,
+    AsJson,
+    Config,
+    Device,
+    Dtype,
+    Judge,
+    OutFolder,
+    Resume,
+    Revision,
+    Seed,
+    resumed_run,
+)
 from theodolite.errors import ConfigError
 from theodolite.text.display import escape
 
@@ -28,12 +40,10 @@ def evaluate(
     interventions: Annotated[
         Path | None, typer.Option(help="Interventions that are active while the model answers.")
     ] = None,
-    adapter: Annotated[
-        str | None, typer.Option(help="A LoRA adapter folder for the model.")
-    ] = None,
-    revision: Annotated[str | None, typer.Option(help="Revision of a model on the hub.")] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")] = None,
+    adapter: Adapter = None,
+    revision: Revision = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
     judge: Judge = None,
     seed: Seed = 0,
     out: OutFolder = None,

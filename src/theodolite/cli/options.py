@@ -11,6 +11,10 @@ from theodolite.errors import ConfigError
 
 NEWEST: Final = "newest"
 
+Adapter = Annotated[str | None, typer.Option(help="A LoRA adapter folder for the model.")]
+Revision = Annotated[str | None, typer.Option(help="Revision of a model on the hub.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, mps or auto.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="One JSON document on stdout; messages go to stderr.")
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from theodolite.measure.measurement import Measurement
@@ -73,14 +72,11 @@ class PanelContext:
     """Everything a panel may use; panels keep no state of their own."""
 
     model: Any
-    base: Any | None
     run: Run
     profile: str
     seed: int
     progress: Progress
-    options: Mapping[str, Any] = field(default_factory=dict)
     judge: str | None = None
-    data_dir: Path | None = None
     show_text: bool = False
 
 

@@ -26,7 +26,7 @@ class Silent:
 
 def run_panel(path: Path, seed: int = 0) -> PanelResult:
     with Run.create("audit", "tiny", out=path) as run:
-        return RefusalPanel().run(PanelContext(tiny_model(), None, run, "quick", seed, Silent()))
+        return RefusalPanel().run(PanelContext(tiny_model(), run, "quick", seed, Silent()))
 
 
 def test_cost_fits_the_profiles() -> None:
@@ -67,6 +67,6 @@ def test_xstest_missing_is_said_and_not_an_error(
 ) -> None:
     monkeypatch.setenv("THEODOLITE_DATA", str(tmp_path / "nothing"))
     with Run.create("audit", "tiny", out=tmp_path / "run") as run:
-        context = PanelContext(tiny_model(), None, run, "full", 0, Silent())
+        context = PanelContext(tiny_model(), run, "full", 0, Silent())
         found = panel_module._xstest(context)
     assert not found.measurements and "XSTest was not asked" in found.how[0]
