@@ -67,4 +67,4 @@ lock: $(READY)
 	$(BIN)/python tools/lock.py
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
