@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from theodolite.measure import (
@@ -83,6 +83,7 @@ def test_names_units_and_reasons_are_hostile(name, unit, reason):
     assert "\n" not in line
 
 
+@example(0.0, 0.0, 5e-324)
 @given(st.floats(-1e9, 1e9), st.floats(0, 1e6), st.floats(0, 1e6))
 def test_any_number_can_be_shown(value, below, above):
     m = Measurement("a", value, "nats", 3, low=value - below, high=value + above)

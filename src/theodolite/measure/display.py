@@ -74,7 +74,7 @@ def _unit(m: Measurement) -> tuple[float, str]:
 def _digits(m: Measurement, scale: float) -> int:
     """Return the decimals that the interval, or else the value, supports."""
     if m.low is not None and m.high is not None and m.high > m.low:
-        width = (m.high - m.low) * scale
+        width = max((m.high - m.low) * scale, 1e-300)  # a quarter of it must not become zero
         # Two significant digits of the half width, none for percentages wider than 4 points.
         enough = 1 if scale == 100 else 2
         return min(max(enough - 1 - math.floor(math.log10(width / 4)), 0), 12)
