@@ -142,19 +142,32 @@ def generate(
         max_rows=batch_rows or row_budget(model, longest + max_new_tokens),
         limits=[shareable(model, len(ids)) for ids in sequences],
     )
-    common = [model.fingerprint, interventions_key(model), temperature, top_p, top_k]
+    units = _units(model, encoded, jobs, batches, rule, limits)
+    writer = _Writer(model, encoded, jobs, rule, limits, dict(zip((u.key for u in units), batches)))
+    results = map_units(units, writer, journal=journal, progress=progress, label="generate")
+    return _completions(model, encoded, jobs, units, results, limits, n if rule.greedy else 1)
+
+
+def _units(
+    model: LanguageModel,
+    encoded: Sequence[Encoded],
+    jobs: Sequence[_Job],
+    batches: Sequence[Batch],
+    rule: DecodingRule,
+    limits: _Limits,
+) -> list[Unit]:
+    """Return the planned batches, each keyed by everything its answers depend on."""
+    common = [model.fingerprint, interventions_key(model), rule.temperature, rule.top_p, rule.top_k]
+    asked = [limits.new_tokens, list(limits.stop), sorted(limits.ends)]
     units = []
     for batch in batches:
         rows = [(encoded[jobs[i].prompt].key, jobs[i].seed) for i in batch.items]
         shape = [(s.start, s.stop, s.parent) for s in (*batch.segments, *batch.leaves)]
-        asked = [max_new_tokens, list(stop), sorted(limits.ends)]
         key = content_key("generate", VERSION, common, asked, [] if rule.greedy else rows, shape)
         if rule.greedy:
             key = content_key(key, [ids for ids, _ in rows])
         units.append(Unit(key, batch.items, len(batch.items)))
-    writer = _Writer(model, encoded, jobs, rule, limits, dict(zip((u.key for u in units), batches)))
-    results = map_units(units, writer, journal=journal, progress=progress, label="generate")
-    return _completions(model, encoded, jobs, units, results, limits, n if rule.greedy else 1)
+    return units
 
 
 def end_tokens(model: LanguageModel) -> frozenset[int]:
