@@ -15,6 +15,7 @@ from theodolite.audit.plan import Step, make_plan
 from theodolite.audit.request import COMMAND, AuditRequest
 from theodolite.errors import ConfigError, Interrupted, RunError, TheodoliteError
 from theodolite.measure.measurement import Measurement
+from theodolite.providers.opening import identity_of
 from theodolite.report.document import Report, ReportPanel
 from theodolite.runs.panel import PROFILES, PanelContext, PanelResult, Progress
 from theodolite.runs.run import Run
@@ -88,15 +89,16 @@ def open_run(
 ) -> Run:
     """Create the run folder, or continue one that was made with the same settings and weights."""
     main = models["model"]
-    identity = {"name": main.name, "ref": main.ref, "fingerprint": main.fingerprint}
-    asked: dict[str, Any] = {
-        "config": asdict(request),
-        "inputs": {role: handle.fingerprint for role, handle in models.items()},
-        "seed": request.seed,
-    }
-    if resume is None:
-        return Run.create(COMMAND, main.name, out=out, model=identity, **asked)
-    return Run.resume(resume, command=COMMAND, model=identity, **asked)
+    return Run.begin(
+        COMMAND,
+        main.name,
+        out=out,
+        resume=resume,
+        model=identity_of(main),
+        config=asdict(request),
+        inputs={role: handle.fingerprint for role, handle in models.items()},
+        seed=request.seed,
+    )
 
 
 def announce(steps: Sequence[Step], run: Run, progress: Progress) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, make_dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Protocol, cast
 
 from theodolite.behaviour.registry import benchmark
 from theodolite.errors import ConfigError
+from theodolite.providers.opening import ModelRequest, identity_of, open_requested
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
 
@@ -42,25 +42,16 @@ class Benchmark(Protocol):
 
 
 @dataclass(frozen=True)
-class EvalRequest:
+class EvalRequest(ModelRequest):
     """What decides an evaluation's numbers, beside the benchmark's own options.
 
     Args:
-        model: a model reference; ignored where `responses` is given.
-        responses: a file of answers made elsewhere.
+        responses: a file of answers made elsewhere; the model is then ignored.
         judge: an inspect model that judges; None takes the offline scorer.
-        interventions: a file of interventions that are active while the model answers.
     """
 
-    model: str = "smollm2"
     responses: str | None = None
     judge: str | None = None
-    seed: int = 0
-    dtype: str = "auto"
-    device: str | None = None
-    revision: str | None = None
-    adapter: str | None = None
-    interventions: str | None = None
 
 
 def load_benchmark(name: str) -> Benchmark:
@@ -96,17 +87,23 @@ def run_benchmark(
     """
     held, command = load_benchmark(name), command_of(name)
     how: dict[str, Any] = {"seed": request.seed, "judge": request.judge}
+    keep: dict[str, Any] = {
+        "config": asdict(request),
+        "seed": request.seed,
+        "out": out,
+        "resume": resume,
+    }
     if request.responses is not None:
         answers = Path(request.responses)
         check_needs_no_model(request)
         result = held.score_responses(answers, request.task, **how)
-        with open_run(command, "", request, {"responses": answers}, None, out, resume) as run:
+        with Run.begin(command, inputs={"responses": answers}, **keep) as run:
             return finish(run, name, result, held)
     held.check(request.task, seed=request.seed)
     with ExitStack() as active:
-        model, inputs = open_with_interventions(request, active)
-        identity = {"name": model.name, "ref": model.ref, "fingerprint": model.fingerprint}
-        with open_run(command, model.name, request, inputs, identity, out, resume) as run:
+        model, inputs = open_requested(request, active)
+        keep |= {"inputs": inputs, "model": identity_of(model)}
+        with Run.begin(command, model.name, **keep) as run:
             result = held.evaluate(model, request.task, run=run, progress=progress, **how)
             return finish(run, name, result, held)
 
@@ -131,44 +128,3 @@ def finish(run: Run, name: str, result: PanelResult, held: Benchmark) -> tuple[R
     run.save_panel(name, result, key=str(held.VERSION))
     run.commit()
     return run, result
-
-
-def open_with_interventions(request: Any, active: ExitStack) -> tuple[Any, dict[str, Path]]:
-    """Open the model with its interventions in place until `active` ends; returns input files."""
-    from theodolite.models import open_model
-
-    model = open_model(
-        request.model,
-        revision=request.revision,
-        adapter=request.adapter,
-        dtype=request.dtype,
-        device=request.device,
-    )
-    if request.interventions is None:
-        return model, {}
-    from theodolite.engine import apply, load_interventions
-
-    path = Path(request.interventions)
-    active.enter_context(apply(model, *load_interventions(path, model)))
-    return model, {"interventions": path}
-
-
-def open_run(
-    command: str,
-    model_name: str,
-    request: Any,
-    inputs: Mapping[str, Any],
-    identity: Mapping[str, Any] | None,
-    out: Path | None,
-    resume: Path | None,
-) -> Run:
-    """Create the run folder, or continue one that was asked the same."""
-    asked: dict[str, Any] = {
-        "config": asdict(request),
-        "inputs": inputs,
-        "seed": request.seed,
-        "model": identity,
-    }
-    if resume is None:
-        return Run.create(command, model_name, out=out, **asked)
-    return Run.resume(resume, command=command, **asked)

@@ -139,6 +139,26 @@ class Run:
         return run
 
     @classmethod
+    def begin(
+        cls,
+        command: str,
+        model_name: str = "",
+        *,
+        out: Path | None = None,
+        resume: Path | None = None,
+        **asked: Any,
+    ) -> Self:
+        """Make a new run, or go on with the one at `resume`, which must have been asked the same.
+
+        Args:
+            out: as in `create`, for a new run.
+            asked: `config`, `inputs`, `seed` and `model` as in `create`.
+        """
+        if resume is None:
+            return cls.create(command, model_name, out=out, **asked)
+        return cls.resume(resume, command=command, **asked)
+
+    @classmethod
     def open(cls, path: Path) -> Self:
         """Open a run for reading, also while it is being written.
 
