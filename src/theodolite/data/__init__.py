@@ -11,7 +11,10 @@ from theodolite.data.styles import (
     Style,
     benchmark_styles,
     held_out_styles,
+    jailbreak_styles,
+    pressure_styles,
     style,
+    style_names,
     styled,
 )
 
@@ -33,9 +36,12 @@ __all__ = [
     "check",
     "data_dir",
     "held_out_styles",
+    "jailbreak_styles",
     "official",
+    "pressure_styles",
     "read_prompts",
     "read_responses",
     "style",
+    "style_names",
     "styled",
 ]

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from theodolite.behaviour.refusal.data import form_of, load_requests, style_names
+from theodolite.behaviour.refusal.data import form_of, load_requests
 from theodolite.behaviour.refusal.prompts import SYSTEM_PROMPTS, system_prompt
 from theodolite.data.prompts import Prompt
-from theodolite.data.styles import STYLES, held_out_styles
 from theodolite.errors import ConfigError, DataError
 
 
@@ -34,13 +33,6 @@ def test_styles_come_after_the_bare_requests() -> None:
     assert [prompt.style for prompt in prompts] == ["plain"] * 4 + ["quiz"] * 4
     assert len(load_requests(styles=["quiz"], limit=4)) == 4
     assert {prompt.goal_id for prompt in prompts} == {p.goal_id for p in prompts.prompts[:4]}
-
-
-def test_style_groups() -> None:
-    assert style_names("all") == [style.name for style in STYLES]
-    assert style_names("held_out, quiz") == [style.name for style in held_out_styles()]
-    with pytest.raises(DataError, match="quizz"):
-        style_names("plain,quizz")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from theodolite.data.bundled import bundled
 from theodolite.data.catalogue import official
+from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import Prompt, PromptSet, shown
 from theodolite.data.readers import read_prompts
-from theodolite.data.styles import PLAIN, STYLES, benchmark_styles, held_out_styles, style, styled
+from theodolite.data.styles import PLAIN, style_names, styled
 from theodolite.errors import DataError
-from theodolite.text.hashing import item_seed
 
 BUNDLED: Final = "bundled"
 XSTEST: Final = "xstest"
@@ -31,7 +31,8 @@ def load_requests(
     Args:
         source: `bundled`, `xstest` (the official file), or a file of one's own with labels.
         split: train, val, test or `all`; sets without splits are taken whole.
-        styles: `plain`, `benchmark`, `held_out`, `all`, or names (a list, or joined by commas).
+        styles: `plain`, `benchmark`, `held_out`, `pressure`, `all`, or names (a list, or joined
+            by commas).
         limit: the first so many requests, before styles.
         seed: of the order, which is by goal; a smaller limit takes a part of a larger one.
 
@@ -46,8 +47,7 @@ def load_requests(
     _check_labels(prompts)
     if limit is not None and limit < 1:
         raise DataError(f"A limit of {limit} leaves no request.", fix="Give 1 or more.")
-    ordered = sorted(prompts, key=lambda prompt: _place(prompt, seed))
-    prompts = prompts.derive(ordered[:limit])
+    prompts = prompts.derive(in_pairs(prompts, seed)[:limit])
     names = style_names(styles)
     asked: list[Prompt] = list(prompts) if PLAIN in names else []
     for name in names:
@@ -56,35 +56,12 @@ def load_requests(
     return prompts.derive(asked)
 
 
-def style_names(styles: str | Sequence[str]) -> list[str]:
-    """Return style names for what was asked, each checked, in order and once.
-
-    Raises:
-        DataError: a style is unknown.
-    """
-    groups = {
-        "all": STYLES,
-        "benchmark": benchmark_styles(),
-        "held_out": held_out_styles(),
-    }
-    words: Iterable[str] = styles.split(",") if isinstance(styles, str) else styles
-    names: list[str] = []
-    for word in (word.strip() for word in words):
-        names += [s.name for s in groups[word]] if word in groups else [style(word).name]
-    return list(dict.fromkeys(names))
-
-
 def form_of(prompt: Prompt) -> str:
     """Return `command` or `question`: as the set says, else by the closing mark."""
     stated = prompt.meta.get("form")
     if isinstance(stated, str):
         return stated
     return "question" if prompt.request.rstrip().endswith("?") else "command"
-
-
-def _place(prompt: Prompt, seed: int) -> tuple[int, bool]:
-    """Return where a request stands: pairs in random order, the harmful one first."""
-    return item_seed(seed, prompt.pair_id or prompt.id), prompt.label != "harmful"
 
 
 def _read(source: str | Path) -> PromptSet:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from theodolite.behaviour.refusal import scoring
-from theodolite.behaviour.refusal.data import form_of, style_names
+from theodolite.behaviour.refusal.data import form_of
 from theodolite.behaviour.refusal.judged import judge_answers, judge_quality
 from theodolite.behaviour.refusal.quality import offline_quality
 from theodolite.behaviour.refusal.scoring import Item
@@ -24,7 +24,7 @@ from theodolite.data.aliases import LABELS
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import Prompt, shown
 from theodolite.data.responses import Response, read_responses
-from theodolite.data.styles import PLAIN, styled
+from theodolite.data.styles import PLAIN, style_names, styled
 from theodolite.errors import DataError
 from theodolite.judging.refusal import score_refusal
 from theodolite.measure.agreement import agreement, cohen_kappa

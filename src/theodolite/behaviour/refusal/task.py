@@ -49,7 +49,7 @@ def refusal(
 
     Args:
         split: of the bundled set: train, val, test or all.
-        styles: `plain`, `benchmark`, `held_out`, `all`, or names joined by commas.
+        styles: `plain`, `benchmark`, `held_out`, `pressure`, `all`, or names joined by commas.
         source: `bundled`, `xstest`, or a file of labelled requests.
         system: a system prompt by name: none, helpful, guarded.
         limit: the first so many requests, twins together, before styles.
