@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from transformers import PreTrainedTokenizerFast
 
 from tests.models.tiny import TEMPLATE, tiny_model
 from theodolite.data.prompts import Message, Prompt
 from theodolite.errors import DataError
-from theodolite.models.chat import Encoded, control_tokens, encode, encode_all, encode_plain
+from theodolite.models.chat import (
+    Encoded,
+    chat_format,
+    control_tokens,
+    encode,
+    encode_all,
+    encode_plain,
+)
 from theodolite.models.handle import LanguageModel
+from theodolite.text.hashing import content_key
 
 SYSTEMLESS = (
     "{% if messages[0]['role'] == 'system' %}{{ raise_exception('No system turns') }}{% endif %}"
@@ -309,3 +319,53 @@ def test_many_prompts_share_one_frame_and_one_call_of_the_tokenizer(
 def test_what_no_model_can_read_is_one_sentence(prompts: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         encode_all(MODELS["chatml"], prompts)
+
+
+BORDERS = {
+    # Whether the last letter of "Why?" and the template's next character are one token.
+    "one token across the border": ("{{ messages[0]['content'] }}] ok", True),
+    "two tokens at the border": ("{{ messages[0]['content'] }}[ ok", False),
+    "nothing after the words": ("{{ messages[0]['content'] }}", False),
+}
+
+
+def merging_model(template: str) -> LanguageModel:
+    """Return a model whose vocabulary holds letters and the one longer token "?]"."""
+    letters = [chr(c) for c in range(32, 127)]
+    vocab = {token: i for i, token in enumerate([*letters, "?]"])}
+    model = tiny_model("llama")
+    model.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE(vocab, [("?", "]")]))
+    )
+    model.tokenizer.chat_template = template
+    model.chat = chat_format(model.tokenizer)
+    return model
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_token_across_the_border_is_recorded(border: str) -> None:
+    template, merged = BORDERS[border]
+    model = merging_model(template)
+    encoded = encode(model, "Why?")
+    assert encoded.border_merge is merged
+    assert encoded.instruction == (0, 4)
+    assert said(model, encoded).replace(" ", "") == ("Why?]" if merged else "Why?")
+    assert encoded.key == content_key(list(encoded.ids))  # the mark is no part of the key
+    assert encode_plain(model, "Why?]").border_merge is False
+
+
+@settings(max_examples=60, deadline=None)
+@given(text=usable, name=st.sampled_from(sorted(TEMPLATES)))
+def test_tokens_up_to_the_last_instruction_token_end_with_the_words(text: str, name: str) -> None:
+    model = MODELS[name]
+    encoded = encode(model, text.rstrip())
+    assert encoded.instruction is not None
+    last = encoded.instruction[1]
+    spoken = model.tokenizer.decode(encoded.ids[:last])
+    if encoded.border_merge:
+        assert text.strip() in spoken
+        assert not spoken.endswith(text.strip())
+    else:
+        assert spoken.endswith(text.strip())
+    if name == "none":
+        assert last == len(encoded.ids)

@@ -43,6 +43,7 @@ class Encoded:
         key: content key of `ids`.
         prompt_id: the prompt's id, or "" for text and chats given bare.
         spelled: control tokens that messages spell and that were tokenised as ordinary text.
+        border_merge: the last instruction token also covers characters after the instruction.
     """
 
     ids: tuple[int, ...]
@@ -52,6 +53,7 @@ class Encoded:
     key: str
     prompt_id: str = ""
     spelled: tuple[str, ...] = ()
+    border_merge: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -261,6 +263,9 @@ def _finish(
         key=content_key(ids),
         prompt_id=draft.prompt_id,
         spelled=tuple(dict.fromkeys(spelled)),
+        border_merge=bool(
+            instruction and draft.instruction and offsets[after - 1][1] > draft.instruction[1]
+        ),
     )
 
 

@@ -1,0 +1,142 @@
+"""The requests an analysis looks at: harmful, benign and wrapped ones, from files or bundled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from theodolite.data.bundled import bundled
+from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
+from theodolite.data.readers import read_prompts
+from theodolite.data.styles import PLAIN
+from theodolite.errors import ConfigError, DataError
+from theodolite.text.hashing import item_seed
+from theodolite.text.normalise import normalise
+
+TRAIN, TEST = "train", "test"
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Labelled requests, each class in file order.
+
+    Args:
+        harmful, benign: bare requests.
+        wrapped: requests in a style, harmful and benign, where the user brought them.
+        source: what they are, in words.
+        files: the files they came from, for the run's manifest.
+    """
+
+    harmful: tuple[Prompt, ...]
+    benign: tuple[Prompt, ...]
+    wrapped: tuple[Prompt, ...] = ()
+    source: str = ""
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def bare(self) -> tuple[Prompt, ...]:
+        """All bare requests."""
+        return (*self.harmful, *self.benign)
+
+    def part(self, name: str) -> tuple[list[Prompt], list[Prompt]]:
+        """Return the harmful and benign requests to fit on (`train`) or to look at (`test`).
+
+        Requests that name a split keep it (`val` counts as train); the others are parted by goal,
+        half and half, whatever their order.
+        """
+        return (
+            [p for p in self.harmful if _part(p) == name],
+            [p for p in self.benign if _part(p) == name],
+        )
+
+
+def read_requests(
+    harmful: str | None,
+    benign: str | None,
+    jailbreak: str | None = None,
+    *,
+    limit: int | None = None,
+) -> Requests:
+    """Return the requests of an analysis.
+
+    Args:
+        harmful, benign: files; the bundled set where neither is given.
+        jailbreak: a file of wrapped requests; its rows name their style, and are harmful unless
+            labelled benign.
+        limit: the first so many distinct requests of each class.
+
+    Raises:
+        ConfigError: one of the two classes is missing, or the limit leaves nothing.
+        DataError: a file cannot be read.
+    """
+    if limit is not None and limit < 2:
+        raise ConfigError(
+            f"A limit of {limit} leaves nothing to tell apart.", fix="Give 2 or more."
+        )
+    if (harmful is None) != (benign is None):
+        missing = "--benign" if benign is None else "--harmful"
+        raise ConfigError(
+            f"{missing} is missing: two classes are told apart.",
+            fix="Give both files, or neither for the bundled set.",
+        )
+    files = {
+        name: Path(path)
+        for name, path in (("harmful", harmful), ("benign", benign), ("jailbreak", jailbreak))
+        if path is not None
+    }
+    if harmful is None or benign is None:
+        own = bundled("refusal")
+        first = tuple(p for p in own if p.label == HARMFUL)
+        second = tuple(p for p in own if p.label == BENIGN)
+        source = own.source
+    else:
+        first = tuple(read_prompts(Path(harmful), label=HARMFUL))
+        second = tuple(read_prompts(Path(benign), label=BENIGN))
+        source = f"{files['harmful'].name} and {files['benign'].name}"
+        first, second = _unique_ids(first, second)
+    wrapped = () if jailbreak is None else _read_wrapped(Path(jailbreak))
+    return Requests(_first(first, limit), _first(second, limit), wrapped, source, files)
+
+
+def _read_wrapped(path: Path) -> tuple[Prompt, ...]:
+    rows = []
+    for prompt in read_prompts(path):
+        style = prompt.style or "jailbreak"
+        if style == PLAIN:
+            raise DataError(
+                f"The prompt {shown(prompt.id)} of {shown(path.name)} is a bare request.",
+                fix="Put bare requests into the --harmful and --benign files.",
+            )
+        rows.append(replace(prompt, style=style, label=prompt.label or HARMFUL))
+    return tuple(rows)
+
+
+def _unique_ids(
+    first: tuple[Prompt, ...], second: tuple[Prompt, ...]
+) -> tuple[tuple[Prompt, ...], tuple[Prompt, ...]]:
+    """Give ids that both files use the class as a prefix."""
+    both = {p.id for p in first} & {p.id for p in second}
+    if not both:
+        return first, second
+    return (
+        tuple(replace(p, id=f"{HARMFUL}/{p.id}") for p in first),
+        tuple(replace(p, id=f"{BENIGN}/{p.id}") for p in second),
+    )
+
+
+def _first(prompts: Iterable[Prompt], limit: int | None) -> tuple[Prompt, ...]:
+    """Return the first prompts with different words."""
+    if limit is None:
+        return tuple(prompts)
+    distinct: dict[str, Prompt] = {}
+    for prompt in prompts:
+        distinct.setdefault(normalise(prompt.request), prompt)
+    return tuple(distinct.values())[:limit]
+
+
+def _part(prompt: Prompt) -> str:
+    if prompt.split is not None:
+        return TEST if prompt.split == "test" else TRAIN
+    goal = prompt.pair_id or prompt.goal_id or prompt.id
+    return TEST if item_seed(0, "part", goal) % 2 else TRAIN
