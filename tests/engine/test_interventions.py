@@ -77,6 +77,10 @@ def cases(model: Any) -> list[tuple[Intervention, Any]]:
             ResidualIntervention(layer=2, operator="replace", vector=offset, site="mlp_out"),
             lambda x: offset,
         ),
+        (
+            ResidualIntervention(layer=1, operator="interpolate", vector=offset, alpha=0.3),
+            lambda x: 0.7 * x + 0.3 * offset,
+        ),
         (MlpIntervention(layer=1, operator="zero"), torch.zeros_like),
         (MlpIntervention(layer=0, operator="scale", epsilon=3.0), lambda x: 3.0 * x),
         (HeadIntervention(layer=1, heads=(1, 3), operator="replace", vector=z), replaced_heads),
@@ -91,7 +95,7 @@ PLACES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("case", range(8))
+@pytest.mark.parametrize("case", range(9))
 @pytest.mark.parametrize("place", range(len(PLACES)))
 def test_operators_at_positions_equal_the_slow_hook(
     llama: Any, prompts: list[Encoded], case: int, place: int
@@ -109,6 +113,18 @@ def test_operators_at_positions_equal_the_slow_hook(
 
         expected = surgery.changed_logits(llama, prompt.ids, placed.layer, placed.at, change)
         assert torch.allclose(found[row], last(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize(("alpha", "exact"), [(0.0, "nothing"), (1.0, "replace")])
+def test_interpolation_ends_in_identity_and_replacement(
+    llama: Any, prompts: list[Encoded], alpha: float, exact: str
+) -> None:
+    line = {"layer": 1, "vector": vector(llama.anatomy.d_model), "positions": "prompt_last"}
+    ends = {"replace": [ResidualIntervention(operator="replace", **line)], "nothing": []}
+    with apply(llama, *ends[exact]):
+        expected = next_token(llama, prompts[:4])
+    with apply(llama, ResidualIntervention(operator="interpolate", alpha=alpha, **line)):
+        assert torch.allclose(next_token(llama, prompts[:4]), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("positions", ["all", "prompt", "generated", "prompt_last", (3, -2)])

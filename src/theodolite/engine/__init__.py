@@ -16,6 +16,7 @@ from theodolite.engine.interventions import (
     ResidualIntervention,
     apply,
 )
+from theodolite.engine.last_token import LastTokenSweep
 from theodolite.engine.next_token import next_token
 from theodolite.engine.plan import plan_batches
 from theodolite.engine.score import Scored, score
@@ -27,6 +28,7 @@ __all__ = [
     "DirectionIntervention",
     "HeadIntervention",
     "Intervention",
+    "LastTokenSweep",
     "MlpIntervention",
     "ResidualIntervention",
     "Scored",

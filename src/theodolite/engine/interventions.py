@@ -192,17 +192,18 @@ class DirectionIntervention(Intervention):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ResidualIntervention(Intervention):
-    """Add a vector to the stream, or replace it.
+    """Add a vector to the stream, replace it by one, or move it towards one.
 
     Args:
         vector: axes (d_model).
         site: resid_pre, attn_out, mlp_out or resid_post.
-        operator: "add" (adds `alpha * vector`); "replace".
-        alpha: factor of "add".
+        operator: "add" (adds `alpha * vector`); "replace"; "interpolate" (moves by the share
+            `alpha` of the way to the vector).
+        alpha: factor of "add" and "interpolate".
     """
 
     KIND = "residual"
-    OPERATORS = ("add", "replace")
+    OPERATORS = ("add", "replace", "interpolate")
     SITES = STREAM_SITES
 
     vector: torch.Tensor
@@ -224,9 +225,10 @@ class ResidualIntervention(Intervention):
 
         def fn(value: torch.Tensor) -> torch.Tensor:
             vector = self.vector.to(value)
-            return (
-                value + self.alpha * vector if self.operator == "add" else vector.expand_as(value)
-            )
+            if self.operator == "replace":
+                return vector.expand_as(value)
+            step = vector if self.operator == "add" else vector - value
+            return value + self.alpha * step
 
         return fn
 

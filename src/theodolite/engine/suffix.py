@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from theodolite.engine.budget import token_budget
+from theodolite.engine.entering import noting_returns, passing, require_same_interventions
 from theodolite.engine.interventions import interventions_key, shareable
 from theodolite.engine.kv import KV, Branch
 from theodolite.engine.passes import WITHIN_PROMPT, Rows, run_pass
@@ -156,7 +157,7 @@ class SuffixSweep:
         anatomy = self.model.anatomy
         taps = {(n, s): anatomy.tap(n, s) for n in range(anatomy.n_layers) for s in sites}
         kept: tuple[dict[Any, torch.Tensor], ...] = ({}, {})
-        blocks = _returns(anatomy.blocks, self._items)
+        blocks = noting_returns(anatomy.blocks, self._items)
         with self.model.lock, torch.inference_mode(), blocks:
             if self.prefix:
                 head = Rows([self.encoded[0].ids[: self.prefix]], [None], [WITHIN_PROMPT])
@@ -216,8 +217,7 @@ class SuffixSweep:
         values = values.to(self.model.device, self.model.dtype)
         start = values if site == "resid_pre" else entry
         with self.model.lock, ExitStack() as stack:
-            for index in range(layer):
-                stack.enter_context(_passing(anatomy.blocks[index], self._items[index]))
+            stack.enter_context(passing(list(anatomy.blocks)[:layer], self._items[:layer]))
             # Registered after the interventions' hooks, these writes have the last word.
             pre = anatomy.tap(layer, "resid_pre")
             stack.enter_context(write(pre, lambda old: start.to(old.device)))
@@ -233,11 +233,7 @@ class SuffixSweep:
         self, layer: int, variants: torch.Tensor, site: str, prefix: torch.Tensor | None
     ) -> None:
         anatomy = self.model.anatomy
-        if interventions_key(self.model) != self._active:
-            raise ConfigError(
-                "The active interventions are not those the sweep was made under.",
-                fix="Make a new sweep inside the same `apply`.",
-            )
+        require_same_interventions(self.model, self._active)
         if not 0 <= layer < anatomy.n_layers:
             raise ConfigError(
                 f"There is no layer {layer}.", fix=f"Use 0 to {anatomy.n_layers - 1}."
@@ -253,38 +249,3 @@ class SuffixSweep:
         if prefix is not None and tuple(prefix.shape) != (len(variants), self.prefix, wide):
             need = (len(variants), self.prefix, wide)
             raise ConfigError(f"prefix has axes {tuple(prefix.shape)}.", fix=f"Give {need}.")
-
-
-@contextmanager
-def _returns(blocks: Sequence[torch.nn.Module], items: list[int]) -> Iterator[None]:
-    """Note how many items each block returns; 0 stands for a bare tensor."""
-    found = dict.fromkeys(range(len(blocks)), 0)
-
-    def note(index: int, output: Any) -> None:
-        found[index] = len(output) if isinstance(output, tuple) else 0
-
-    with ExitStack() as hooks:
-        for index, block in enumerate(blocks):
-            handle = block.register_forward_hook(lambda _m, _a, out, index=index: note(index, out))
-            hooks.callback(handle.remove)
-        yield
-    items[:] = [found[index] for index in range(len(blocks))]
-
-
-@contextmanager
-def _passing(block: torch.nn.Module, items: int) -> Iterator[None]:
-    """Let one block return its input, in the form its own forward returns."""
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden, *[None] * (items - 1)) if items else hidden
-
-    own = block.__dict__.get("forward")  # set where a device map wraps the block
-    block.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        if own is None:
-            del block.__dict__["forward"]
-        else:
-            block.__dict__["forward"] = own
