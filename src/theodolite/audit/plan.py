@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from theodolite.errors import CapabilityError
-from theodolite.runs.panel import ModelHandle, Panel
+from theodolite.runs.panel import ModelHandle, Panel, step_key
 
 # Costs are stated for the default model; time grows about in proportion to the parameters.
 DEFAULT_PARAMETERS = 135e6
@@ -71,7 +71,7 @@ def make_plan(
                         f"it needs {', '.join(missing)}",
                         "Open the model from its weights, or leave the panel out with --skip",
                     )
-            key = panel.name if role == "model" else f"{panel.name}.{role}"
+            key = step_key(panel.name, role)
             steps.append(Step(key, panel, role, cost.seconds * factor, cost.tokens, reason))
     return steps
 

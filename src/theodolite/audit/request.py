@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+
+from theodolite.runs.config import typed_options
 
 COMMAND = "audit"
 
@@ -37,12 +39,4 @@ class AuditRequest:
 
     def command_line(self) -> list[str]:
         """Return the command that asks for the same audit, naming what is not the default."""
-        words = ["theodolite", COMMAND, self.model]
-        for option in fields(self)[1:]:
-            value = getattr(self, option.name)
-            if value == option.default:
-                continue
-            words.append(f"--{option.name.replace('_', '-')}")
-            if not isinstance(value, bool):
-                words.append(",".join(value) if isinstance(value, tuple) else str(value))
-        return words
+        return ["theodolite", COMMAND, self.model, *typed_options(self, leave=("model",))]

@@ -150,6 +150,7 @@ def run_step(
         progress=progress,
         judge=request.judge,
         show_text=request.show_text,
+        role=step.role,
     )
     try:
         result = panel.run(context)

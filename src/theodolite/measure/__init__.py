@@ -1,6 +1,7 @@
 """Figures that can be trusted: values with floor, n, interval and everything left unscored."""
 
 from theodolite.measure.agreement import Confusion, agreement, cohen_kappa, confusion
+from theodolite.measure.bands import resplit_interval, simultaneous_band, simultaneous_critical
 from theodolite.measure.display import format_line, format_value
 from theodolite.measure.floors import always, chance, majority_class, matched_guessing
 from theodolite.measure.intervals import cluster_bootstrap, mean, proportion, resampled, wilson
@@ -59,6 +60,9 @@ __all__ = [
     "paired_test",
     "proportion",
     "resampled",
+    "resplit_interval",
     "rogan_gladen",
+    "simultaneous_band",
+    "simultaneous_critical",
     "wilson",
 ]

@@ -7,6 +7,7 @@ import math
 from theodolite.measure.measurement import Measurement
 from theodolite.text.display import escape
 
+_WHOLE = frozenset({"hidden_index"})  # places, which have no decimals
 POINTS = "points"  # what a difference of two shares is printed in; it is stored as a share
 _SHARES = frozenset({"share", "accuracy"})
 _UNITLESS = frozenset({"kappa", "alpha", "auroc", "ratio", ""})
@@ -73,6 +74,8 @@ def _unit(m: Measurement) -> tuple[float, str]:
 
 def _digits(m: Measurement, scale: float) -> int:
     """Return the decimals that the interval, or else the value, supports."""
+    if m.unit in _WHOLE:
+        return 0
     if m.low is not None and m.high is not None and m.high > m.low:
         width = max((m.high - m.low) * scale, 1e-300)  # a quarter of it must not become zero
         # Two significant digits of the half width, none for percentages wider than 4 points.

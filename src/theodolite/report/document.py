@@ -76,7 +76,8 @@ class Report:
 
     Args:
         title: the heading.
-        model, base, profile, seed, created, run_id: what was run, on what, when.
+        model, base, profile, seed, created, run_id: what was run, on what, when; an analysis on
+            its own has no profile.
         overview: plain sentences on what was found.
         panels: in reading order; the unfinished ones are gathered at the end.
         manifest: versions, fingerprint, template hash, machine, ...; `command_line` (text) or
@@ -87,7 +88,7 @@ class Report:
     title: str
     model: str
     base: str | None
-    profile: str
+    profile: str | None
     seed: int
     created: str
     run_id: str
@@ -110,7 +111,7 @@ class Report:
                 return value
             if isinstance(value, Sequence) and value:
                 return shlex.join(str(part) for part in value)
-        parts = ["theodolite", "audit", self.model, "--profile", self.profile]
+        parts = ["theodolite", "audit", self.model, "--profile", self.profile or "quick"]
         return shlex.join([*parts, "--base", self.base] if self.base else parts)
 
 
@@ -236,6 +237,7 @@ def _figure_values(figure: Figure, result: PanelResult, content: _Content) -> di
         "height": _height(spec),
         "title": escape(figure.title, LINE_CHARACTERS),
         "caption": escape(figure.caption, LINE_CHARACTERS),
+        "show_table": figure.show_table,
         "table": content.table(figure.table or figure.name, records),
     }
 

@@ -10,13 +10,14 @@ from theodolite.report.rows import ABOVE_FLOOR, BELOW_FLOOR, NEAR_FLOOR, floor_v
 
 
 def asked_sentence(
-    model: str, base: str | None, profile: str, questions: int, seconds: float
+    model: str, base: str | None, profile: str | None, questions: int, seconds: float
 ) -> str:
     """Return one sentence on what was put to which model, and how long it took."""
     against = f", beside its base {base}" if base else ""
     noun = "question was" if questions == 1 else "questions were"
     took = f" The work took {format_seconds(seconds)}." if seconds > 0 else ""
-    return f"{questions} {noun} put to {model}{against}, with the {profile} profile.{took}"
+    how = f", with the {profile} profile" if profile else ""
+    return f"{questions} {noun} put to {model}{against}{how}.{took}"
 
 
 def sureness_sentences(measurements: Sequence[Measurement]) -> list[str]:

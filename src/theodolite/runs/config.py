@@ -70,6 +70,33 @@ def config_toml(config: Any) -> str:
     return "\n".join(_toml_lines(config, "")) + "\n"
 
 
+def typed_options(config: Any, *, leave: Sequence[str] = ()) -> list[str]:
+    """Return what one would type for a configuration: the options that are not the default.
+
+    Args:
+        leave: fields that are not options, e.g. positional arguments. A table (a nested
+            dataclass) becomes `-T key=value`.
+    """
+    words: list[str] = []
+    for option in dataclasses.fields(config):
+        value = getattr(config, option.name)
+        if dataclasses.is_dataclass(value):
+            for each in dataclasses.fields(value):
+                inner = getattr(value, each.name)
+                if inner != each.default:
+                    words += ["-T", f"{each.name.replace('_', '-')}={_typed(inner)}"]
+        elif option.name not in leave and value != option.default:
+            words.append(f"--{option.name.replace('_', '-')}")
+            words += [] if isinstance(value, bool) else [_typed(value)]
+    return words
+
+
+def _typed(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 @dataclass(frozen=True)
 class _Source:
     """Where values came from, for messages."""

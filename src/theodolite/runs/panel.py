@@ -46,13 +46,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Figure:
-    """A Plotly figure (plain JSON), the words around it and the table that holds its numbers."""
+    """A Plotly figure (plain JSON), the words around it and the table that holds its numbers.
+
+    Args:
+        show_table: whether the report shows the table unasked.
+    """
 
     name: str
     title: str
     caption: str
     spec: Mapping[str, Any]
     table: str | None = None
+    show_table: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,18 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+def step_key(panel: str, role: str) -> str:
+    """Return the name a panel's result is stored under: `refusal`, or `refusal.base`."""
+    return panel if role == "model" else f"{panel}.{role}"
+
+
 @dataclass(frozen=True)
 class PanelContext:
-    """Everything a panel may use; panels keep no state of their own."""
+    """Everything a panel may use; panels keep no state of their own.
+
+    Args:
+        role: `model`, or `base` where the panel looks at the model to compare with.
+    """
 
     model: Any
     run: Run
@@ -78,6 +92,7 @@ class PanelContext:
     progress: Progress
     judge: str | None = None
     show_text: bool = False
+    role: str = "model"
 
 
 @dataclass(frozen=True)
