@@ -1,4 +1,4 @@
-"""What inspect_ai loads when it meets the name `theodolite`: the provider and the tasks.
+"""What inspect_ai loads when it meets the name `theodolite`: provider, tasks and scorer.
 
 inspect loads one module per package, so the one that knows the tasks names the provider too. The
 provider's class is imported when a model is opened, torch later still: listing tasks stays fast.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from inspect_ai.model import ModelAPI, modelapi
 
 from theodolite.behaviour.registry import register_tasks
+from theodolite.mechanism.detector import scorer  # noqa: F401 - importing it registers the scorer
 
 
 @modelapi(name="theodolite")

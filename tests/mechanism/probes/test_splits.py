@@ -13,7 +13,7 @@ from theodolite.data.bundled import bundled
 from theodolite.data.prompts import Prompt
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.items import Items, make_items
-from theodolite.mechanism.splits import (
+from theodolite.mechanism.probes.splits import (
     KINDS,
     Split,
     headline_kind,

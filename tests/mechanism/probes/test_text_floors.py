@@ -13,8 +13,14 @@ from theodolite.data import official, read_prompts
 from theodolite.data.bundled import bundled
 from theodolite.errors import ConfigError
 from theodolite.mechanism.items import make_items
-from theodolite.mechanism.splits import inner_folds, make_splits
-from theodolite.mechanism.text_floors import TEXT_FLOORS, text_floor, text_floors, tokens, words
+from theodolite.mechanism.probes.splits import inner_folds, make_splits
+from theodolite.mechanism.probes.text_floors import (
+    TEXT_FLOORS,
+    text_floor,
+    text_floors,
+    tokens,
+    words,
+)
 
 FILLER = ("bread", "boats", "lakes", "seeds", "trees", "roads", "songs", "clouds")
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from theodolite.data.prompts import shown
 from theodolite.errors import ConfigError
 from theodolite.mechanism.items import Items
-from theodolite.mechanism.splits import Split
+from theodolite.mechanism.probes.splits import Split
 from theodolite.text.suggest import did_you_mean
 
 Labels = NDArray[np.int64]

@@ -1,0 +1,160 @@
+"""`theodolite explain`: one white-box analysis of one model, kept in a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, make_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from theodolite.errors import ConfigError
+from theodolite.mechanism.requests import Requests, read_requests
+from theodolite.providers.opening import ModelRequest, identity_of, open_requested
+from theodolite.runs.panel import PanelResult, Progress
+from theodolite.runs.run import Run
+from theodolite.text.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from theodolite.models.handle import LanguageModel
+
+ANALYSES: Final[Mapping[str, str]] = {
+    "probes": "theodolite.mechanism.probes.explain",
+    "lens": "theodolite.mechanism.lens.explain",
+    "graft": "theodolite.mechanism.graft.explain",
+    "verdict": "theodolite.mechanism.verdict.explain",
+}
+
+
+@dataclass(frozen=True)
+class ExplainRequest(ModelRequest):
+    """What decides an analysis's numbers, beside its own options.
+
+    Args:
+        harmful, benign: files of requests; the bundled set where neither is given.
+        jailbreak: a file of wrapped requests; the listed styles where None.
+        base: a second model to compare with.
+        template: `chat`, `none`, or `auto` (chat where the model has a template).
+        limit: the first so many distinct requests of each class.
+    """
+
+    harmful: str | None = None
+    benign: str | None = None
+    jailbreak: str | None = None
+    base: str | None = None
+    template: str = "auto"
+    limit: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What an analysis looks at: an open model, the requests, and the model beside it."""
+
+    model: LanguageModel
+    requests: Requests
+    template: str
+    base: LanguageModel | None = None
+
+
+class Analysis(Protocol):
+    """What the file of every analysis holds."""
+
+    VERSION: int
+    TITLE: str
+    QUESTION: str
+    Options: type[Any]
+
+    def check(self, options: Any, request: ExplainRequest) -> None:
+        """Refuse options that cannot be used, before a model is opened or a run folder made."""
+
+    def explain(
+        self, subject: Subject, options: Any, *, run: Run, seed: int, progress: Progress
+    ) -> PanelResult:
+        """Analyse the model and say what was found."""
+
+    def summary(self, result: PanelResult) -> Sequence[Mapping[str, Any]]:
+        """Return the one table that the terminal shows."""
+
+
+def load_analysis(name: str) -> Analysis:
+    """Import an analysis.
+
+    Raises: ConfigError: an unknown name (the nearest is suggested).
+    """
+    if name not in ANALYSES:
+        raise ConfigError(f"There is no analysis {name!r}.", fix=did_you_mean(name, ANALYSES))
+    return cast(Analysis, import_module(ANALYSES[name]))
+
+
+def request_schema(name: str) -> type[Any]:
+    """Return the dataclass of `explain NAME`: the request, and the analysis's options as `task`."""
+    options = load_analysis(name).Options
+    return make_dataclass(
+        "ExplainConfig",
+        [("task", options, field(default_factory=options))],
+        bases=(ExplainRequest,),
+        frozen=True,
+    )
+
+
+def command_of(name: str) -> str:
+    """Return the command of an analysis as its runs' manifests state it."""
+    return f"explain {name}"
+
+
+def run_analysis(
+    name: str,
+    request: Any,
+    *,
+    progress: Progress,
+    out: Path | None = None,
+    resume: Path | None = None,
+) -> tuple[Run, PanelResult]:
+    """Analyse a model and keep the result in a run folder.
+
+    Args:
+        request: an instance of `request_schema(name)`.
+        out, resume: as for an audit.
+    Raises: TheodoliteError: bad input. Interrupted: Ctrl-C; finished units are kept.
+    """
+    analysis = load_analysis(name)
+    analysis.check(request.task, request)
+    requests = read_requests(
+        request.harmful, request.benign, request.jailbreak, limit=request.limit
+    )
+    with ExitStack() as active:
+        model, inputs = open_requested(request, active)
+        model.require("hidden_states")
+        subject = Subject(cast("LanguageModel", model), requests, request.template, _base(request))
+        with Run.begin(
+            command_of(name),
+            model.name,
+            out=out,
+            resume=resume,
+            config=asdict(request),
+            inputs={**inputs, **requests.files, **_weights(subject)},
+            seed=request.seed,
+            model=identity_of(model),
+        ) as run:
+            progress.message(f"Run folder: {run.path}")
+            result = analysis.explain(
+                subject, request.task, run=run, seed=request.seed, progress=progress
+            )
+            run.save_panel(name, result, key=str(analysis.VERSION))
+            run.commit()
+            return run, result
+
+
+def _base(request: ExplainRequest) -> LanguageModel | None:
+    if request.base is None:
+        return None
+    from theodolite.models import open_model
+
+    base = open_model(request.base, dtype=request.dtype, device=request.device)
+    base.require("hidden_states")
+    return cast("LanguageModel", base)
+
+
+def _weights(subject: Subject) -> dict[str, str]:
+    return {} if subject.base is None else {"base": subject.base.fingerprint}
