@@ -30,7 +30,15 @@ _WHERE = {
     "apply": "theodolite.engine",
     "SuffixSweep": "theodolite.engine",
     "score_refusal": "theodolite.judging.refusal",
-    "separability": "theodolite.mechanism.separability",
+    "read_states": "theodolite.mechanism.states",
+    "make_items": "theodolite.mechanism.items",
+    "probe": "theodolite.mechanism.probes.fitting",
+    "logit_lens": "theodolite.mechanism.lens.logit_lens",
+    "graft_sweep": "theodolite.mechanism.graft.sweep",
+    "verdict": "theodolite.mechanism.verdict.decide",
+    "train_detector": "theodolite.mechanism.detector.detector",
+    "Detector": "theodolite.mechanism.detector.detector",
+    "monitor": "theodolite.mechanism.detector.monitor",
     "TheodoliteError": "theodolite.errors",
 }
 

@@ -16,7 +16,7 @@ from theodolite.audit.request import AuditRequest
 from theodolite.audit.run import AuditOutcome, run_audit
 from theodolite.cli.main import main, with_optional_resume
 from theodolite.errors import CapabilityError, ConfigError, Interrupted, RunError
-from theodolite.mechanism.separability_panel import SeparabilityPanel
+from theodolite.mechanism.panel import ProbesPanel
 from theodolite.models import open_model
 from theodolite.report import render_report
 from theodolite.runs.config import load_config
@@ -71,11 +71,11 @@ def test_an_interrupted_audit_resumes_to_the_same_measurements(
     request = AuditRequest(model=str(folder))
     out = tmp_path / "stopped"
 
-    def stop(self: SeparabilityPanel, context: PanelContext) -> PanelResult:
+    def stop(self: ProbesPanel, context: PanelContext) -> PanelResult:
         raise Interrupted("Stopped.", fix=f"Resume with `{context.run.journal.resume}`.")
 
     with monkeypatch.context() as patched:
-        patched.setattr(SeparabilityPanel, "run", stop)
+        patched.setattr(ProbesPanel, "run", stop)
         with pytest.raises(Interrupted, match="audit --resume"):
             run_audit(request, progress=SilentProgress(), out=out)
     Run.open(out)
@@ -90,10 +90,10 @@ def test_resume_refuses_another_seed(folder: Path, outcome: AuditOutcome) -> Non
 
 
 def test_against_itself_as_base_nothing_differs(folder: Path, tmp_path: Path) -> None:
-    request = AuditRequest(model=str(folder), base=str(folder), only=("separability",))
+    request = AuditRequest(model=str(folder), base=str(folder), only=("probes",))
     done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
     names = [p.name for p in done.report.panels]
-    assert names == ["separability", "separability.base", "separability.difference"]
+    assert names == ["probes", "probes.base", "probes.difference"]
     differences = [m for m in done.measurements if m.name.startswith("difference/")]
     assert differences and all(m.value == 0.0 for m in differences if m.value is not None)
     overview = done.report.overview
@@ -102,7 +102,7 @@ def test_against_itself_as_base_nothing_differs(folder: Path, tmp_path: Path) ->
     assert len(overview) == len(set(overview))
     names = [m.name for m in done.measurements]
     assert len(names) == len(set(names))
-    assert "separability.base/separability/text_floor" in names
+    assert "probes.base/probes/harmful_vs_benign/text_floor" in names
     assert [m.name for m in Run.open(tmp_path / "run").load_measurements()] == [
         name for name in names if not name.startswith("difference/")
     ]
@@ -111,29 +111,29 @@ def test_against_itself_as_base_nothing_differs(folder: Path, tmp_path: Path) ->
 def test_a_broken_panel_leaves_the_others_and_a_trace(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(self: SeparabilityPanel, context: PanelContext) -> PanelResult:
+    def broken(self: ProbesPanel, context: PanelContext) -> PanelResult:
         raise ZeroDivisionError("by design")
 
-    monkeypatch.setattr(SeparabilityPanel, "run", broken)
+    monkeypatch.setattr(ProbesPanel, "run", broken)
     request = AuditRequest(model=str(folder))
     done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
     assert [p.status for p in done.report.panels] == ["done", "failed"]
     assert not done.run.finished
     assert "ZeroDivisionError" in done.report.panels[1].reason
-    assert list((tmp_path / "run" / "logs").glob("separability.traceback.txt"))
+    assert list((tmp_path / "run" / "logs").glob("probes.traceback.txt"))
     assert "could not be measured" in " ".join(done.report.overview)
 
 
 def test_an_api_model_skips_white_box_panels_and_refuses_demanded_ones() -> None:
     model = open_model("api:mockllm/model")
-    (step,) = make_plan([SeparabilityPanel()], {"model": model}, "quick")
+    (step,) = make_plan([ProbesPanel()], {"model": model}, "quick")
     assert step.skip_reason is not None and "hidden_states" in step.skip_reason
     with pytest.raises(CapabilityError, match="hidden_states"):
-        make_plan([SeparabilityPanel()], {"model": model}, "quick", demanded=("separability",))
+        make_plan([ProbesPanel()], {"model": model}, "quick", demanded=("probes",))
 
 
 def test_panel_selection() -> None:
-    assert select_panels(skip=["refusal"]) == ["separability"]
+    assert select_panels(skip=["refusal"]) == ["probes"]
     with pytest.raises(ConfigError, match="Did you mean refusal"):
         select_panels(["refusal "])
 
@@ -164,12 +164,12 @@ def test_the_command_line_prints_one_json_document(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stopped:
-        main(["audit", str(folder), "--only", "separability", "--json"])
+        main(["audit", str(folder), "--only", "probes", "--json"])
     assert stopped.value.code == 0
     out, err = capfd.readouterr()
     document = json.loads(out)
-    assert document["measurements"][0]["name"] == "separability/gain_over_text"
-    assert "separability/separability" in document["tables"]
+    assert document["measurements"][0]["name"] == "probes/harmful_vs_benign/accuracy"
+    assert "probes/probes" in document["tables"]
     assert "Report:" in err
 
 

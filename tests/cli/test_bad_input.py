@@ -5,39 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import Refused
 from tests.models.tiny_files import save_folder
-from theodolite.cli.main import main
-
-Refused = Callable[..., str]
-
-
-@pytest.fixture
-def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Return a function that runs a command, checks its manners and returns its sentence."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.delenv("THEODOLITE_DEBUG", raising=False)
-
-    def run(*arguments: str) -> str:
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stopped:
-            main(arguments)
-        out, err = capfd.readouterr()
-        assert stopped.value.code == 2, err
-        assert "Traceback" not in err
-        assert out == ""
-        lines = [line for line in err.splitlines() if line.startswith("theodolite: ")]
-        assert len(lines) == 1, err
-        return lines[0]
-
-    return run
 
 
 def test_a_real_process_says_one_line_and_exits_with_2(tmp_path: Path) -> None:
@@ -55,11 +28,11 @@ LIGHT = {
     "unknown profile": (["audit", "--profile", "quik"], "Did you mean quick"),
     "unknown panel": (["audit", "--only", "refusl"], "Did you mean refusal"),
     "unknown benchmark": (["eval", "refusel"], "Did you mean 'refusal'"),
-    "nothing left": (["audit", "--skip", "refusal,separability"], "No panel is left"),
+    "nothing left": (["audit", "--skip", "refusal,probes"], "No panel is left"),
     "no such run": (["runs", "show", "nowhere"], "nowhere"),
     "task option without value": (["eval", "refusal", "-T", "limit"], "no value"),
     "unknown data": (["data", "list", "refusl"], "Did you mean"),
-    "unknown settings": (["config", "audt"], "Did you mean audit"),
+    "unknown settings": (["config", "audt"], "Did you mean `audit`?"),
 }
 
 
@@ -97,7 +70,7 @@ def test_truncated_weights(tmp_path: Path, refused: Refused) -> None:
 
 
 def test_white_box_panel_on_an_api_model(tmp_path: Path, refused: Refused) -> None:
-    sentence = refused("audit", "api:mockllm/model", "--only", "separability")
+    sentence = refused("audit", "api:mockllm/model", "--only", "probes")
     assert "hidden_states" in sentence
 
 

@@ -12,7 +12,7 @@ from theodolite.text.suggest import nearest
 
 PANELS: dict[str, str] = {
     "refusal": "theodolite.behaviour.refusal.panel:RefusalPanel",
-    "separability": "theodolite.mechanism.separability_panel:SeparabilityPanel",
+    "probes": "theodolite.mechanism.panel:ProbesPanel",
 }
 
 

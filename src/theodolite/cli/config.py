@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from theodolite.errors import ConfigError
-from theodolite.text.suggest import nearest
+from theodolite.text.suggest import did_you_mean
 
-SCHEMAS = {"audit": "theodolite.audit.request:AuditRequest"}
+COMMANDS = ("audit", "eval", "explain")
 
 
 def config(
-    command: Annotated[str, typer.Argument(help="The command whose settings are shown.")] = "audit",
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(help="The command whose settings are shown, e.g. `explain probes`."),
+    ] = None,
 ) -> None:
     """Print the settings of a command as a TOML file to start from (for --config)."""
     from theodolite.runs.config import config_toml
 
-    if command not in SCHEMAS:
-        guess = nearest(command, SCHEMAS)
-        hint = f"Did you mean {guess}?" if guess else f"Commands: {', '.join(SCHEMAS)}."
-        raise ConfigError(f"No settings are known for {command!r}.", fix=hint)
-    module, _, name = SCHEMAS[command].partition(":")
-    typer.echo(f"# theodolite {command} --config FILE; options typed on the command line win.")
-    typer.echo(config_toml(getattr(import_module(module), name)()), nl=False)
+    words = command or ["audit"]
+    settings = schema(words)()
+    name = " ".join(words)
+    typer.echo(f"# theodolite {name} --config FILE; options typed on the command line win.")
+    typer.echo(config_toml(settings), nl=False)
+
+
+def schema(words: list[str]) -> type[Any]:
+    """Return the dataclass of a command's settings.
+
+    Raises: ConfigError: there is no such command (the nearest is suggested), or its name is cut.
+    """
+    verb, *nouns = words
+    if verb not in COMMANDS:
+        raise ConfigError(f"No settings are known for {verb!r}.", fix=did_you_mean(verb, COMMANDS))
+    if verb == "audit":
+        from theodolite.audit.request import AuditRequest
+
+        return AuditRequest
+    if len(nouns) != 1:
+        raise ConfigError(
+            f"{verb} needs one name behind it.", fix=f"See `theodolite {verb} --help`."
+        )
+    if verb == "eval":
+        from theodolite.behaviour.evaluation import request_schema as benchmark_schema
+
+        return benchmark_schema(nouns[0])
+    from theodolite.mechanism.explain import request_schema as analysis_schema
+
+    return analysis_schema(nouns[0])

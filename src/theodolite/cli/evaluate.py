@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,10 @@ from theodolite.cli.options import (
     Resume,
     Revision,
     Seed,
+    TaskOptions,
     resumed_run,
+    task_options,
 )
-from theodolite.errors import ConfigError
 from theodolite.text.display import escape
 
 
@@ -30,10 +31,7 @@ def evaluate(
     model: Annotated[
         str, typer.Option(help="smollm2, org/name, a folder, a .gguf file or api:PROVIDER/MODEL.")
     ] = "smollm2",
-    task: Annotated[
-        list[str] | None,
-        typer.Option("-T", "--task", metavar="KEY=VALUE", help="An option of the benchmark."),
-    ] = None,
+    task: TaskOptions = None,
     responses: Annotated[
         Path | None, typer.Option(help="Score the answers in this jsonl file; no model is needed.")
     ] = None,
@@ -70,7 +68,7 @@ def evaluate(
         "seed": seed,
     }
     request = resolve(
-        context, schema, config, values, always=task_options(task or []), resumed=asked
+        context, schema, config, values, always=task_options(task or [], schema), resumed=asked
     )
     with console_progress() as progress:
         run, result = run_benchmark(name, request, progress=progress, out=out, resume=path)
@@ -82,29 +80,3 @@ def evaluate(
     for sentence in result.findings:
         typer.echo(escape(sentence))
     typer.echo(f"Run: {escape(str(run.path))}")
-
-
-def task_options(pairs: list[str]) -> dict[str, Any]:
-    """Read `key=value` words; whole numbers, true and false are taken as such.
-
-    Raises: ConfigError: a word without `=`.
-    """
-    options: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"-T {pair!r} holds no value.", fix="Write it as -T key=value.")
-        options[f"task.{key.replace('-', '_')}"] = plain_value(value)
-    return options
-
-
-def plain_value(text: str) -> Any:
-    """Return a number or truth value where the text is one, else the text."""
-    if text in ("true", "false"):
-        return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

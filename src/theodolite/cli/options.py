@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args, get_type_hints
 
 import typer
 
@@ -34,6 +35,12 @@ Resume = Annotated[
         "--resume",
         metavar="[RUN]",
         help="Continue a run; alone: the newest unfinished run of this command.",
+    ),
+]
+TaskOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-T", "--task", metavar="KEY=VALUE", help="An option of the benchmark or analysis."
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
@@ -73,3 +80,35 @@ def resumed_run(
         )
     path, manifest = find_resumed(None if value == NEWEST else Path(value), command, DEFAULT_ROOT)
     return path, manifest["config"]
+
+
+def task_options(pairs: list[str], schema: type[Any]) -> dict[str, Any]:
+    """Read `key=value` words for the `task` table of a schema.
+
+    Whole numbers, true and false are taken as such, except where the option is text.
+
+    Raises: ConfigError: a word without `=`.
+    """
+    kinds = get_type_hints(next(f.type for f in fields(schema) if f.name == "task"))
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"-T {pair!r} holds no value.", fix="Write it as -T key=value.")
+        name = key.replace("-", "_")
+        kind = kinds.get(name)
+        text = kind is str or str in get_args(kind)
+        options[f"task.{name}"] = value if text else plain_value(value)
+    return options
+
+
+def plain_value(text: str) -> Any:
+    """Return a number or truth value where the text is one, else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

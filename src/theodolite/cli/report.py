@@ -1,4 +1,4 @@
-"""theodolite report RUN: write the report of a finished audit again."""
+"""theodolite report RUN: write the report of a finished audit or analysis again."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ def report(
     out: Annotated[Path | None, typer.Option("--out", help="HTML file to write.")] = None,
     show_text: ShowText = False,
 ) -> None:
-    """Write the HTML report of an audit again, e.g. with --show-text or to another place."""
+    """Write the HTML report of a run again, e.g. with --show-text or to another place."""
     from theodolite.audit.document import rebuild
+    from theodolite.audit.explained import analysis_of, explained_report
     from theodolite.report import render_report
     from theodolite.runs.listing import find_run
     from theodolite.runs.run import Run
 
     run = Run.open(find_run(name, root))
     target = out if out is not None else run.path / "report.html"
-    path = render_report(rebuild(run), target, show_text=show_text)
+    found = rebuild(run) if analysis_of(run) is None else explained_report(run)
+    path = render_report(found, target, show_text=show_text)
     typer.echo(f"Report: {escape(str(path))}")

@@ -1,0 +1,53 @@
+"""The report of one analysis: the page an audit has, with one panel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from theodolite.errors import RunError
+from theodolite.mechanism.explain import ANALYSES, command_of, load_analysis, request_schema
+from theodolite.report.document import Report, ReportPanel, render_report
+from theodolite.runs.config import load_config, typed_options
+from theodolite.runs.run import Run
+from theodolite.text.display import escape
+
+
+def analysis_of(run: Run) -> str | None:
+    """Return the analysis a run holds, or None where it is another command's."""
+    command = run.manifest["command"]
+    return next((name for name in ANALYSES if command_of(name) == command), None)
+
+
+def explained_report(run: Run) -> Report:
+    """Return the report of a finished analysis from its run folder.
+
+    Raises: RunError: the run is no analysis, or stopped before its result.
+    """
+    name = analysis_of(run)
+    if name is None or name not in run.panel_names():
+        raise RunError(
+            f"{escape(str(run.path))} holds no analysis that came to its result.",
+            fix="Go on with `theodolite explain --resume`, or name another run.",
+        )
+    analysis, result = load_analysis(name), run.load_panel(name)
+    request = load_config(request_schema(name), None, run.manifest["config"])
+    command = ["theodolite", "explain", name, *typed_options(request)]
+    about = {key: value for key, value in run.manifest.items() if key != "ended"}
+    return Report(
+        title=f"{analysis.TITLE}: {run.manifest['model']['name']}",
+        model=request.model,
+        base=request.base,
+        profile=None,
+        seed=run.manifest["seed"],
+        created=run.manifest["started"],
+        run_id=run.path.name,
+        overview=list(result.findings),
+        panels=[ReportPanel(name, analysis.TITLE, analysis.QUESTION, result)],
+        manifest={"command_line": command, **about},
+    )
+
+
+def write_report(run: Run, path: Path | None = None, *, show_text: bool = False) -> Path:
+    """Write the report of an analysis into its run folder, or to `path`."""
+    target = path if path is not None else run.path / "report.html"
+    return render_report(explained_report(run), target, show_text=show_text)
