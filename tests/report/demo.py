@@ -123,7 +123,7 @@ def refusal() -> PanelResult:
     )
 
 
-def separability() -> PanelResult:
+def probes() -> PanelResult:
     """Return a probe panel: curves over layers with floors, a heat map, a gap."""
 
     def curve(top: float, middle: float, steep: float) -> list[float]:
@@ -277,10 +277,10 @@ def demo_report() -> Report:
             seconds=74.2,
         ),
         ReportPanel(
-            "separability",
-            "Separability",
+            "probes",
+            "Probes",
             "Can harmful and harmless requests be told apart inside, and where?",
-            separability(),
+            probes(),
             seconds=51.8,
         ),
         ReportPanel(
@@ -333,7 +333,7 @@ def demo_report() -> Report:
         plan=[
             {"panel": "refusal", "estimated_seconds": 70, "used_seconds": 74.2, "status": "done"},
             {
-                "panel": "separability",
+                "panel": "probes",
                 "estimated_seconds": 55,
                 "used_seconds": 51.8,
                 "status": "done",

@@ -104,15 +104,12 @@ class ProbesPanel:
         known = known_verdicts(context)
         found = explain_verdict.judge(read, requests, plan.verdict, known=known, seed=seed)
         shown = requests.part(TEST)
+        work: dict[str, Any] = {"run": context.run, "seed": seed, "progress": context.progress}
         return merged(
-            [
-                explain_probes.fit(read, subject, plan.probes, seed=seed),
-                explain_verdict.report(found, requests.source),
-                explain_lens.look(read, shown, explain_lens.Options(), requests, seed=seed),
-                explain_graft.explain(
-                    subject, plan.graft, run=context.run, seed=seed, progress=context.progress
-                ),
-            ]
+            (explain_probes.fit(read, subject, plan.probes, seed=seed), 2),
+            (explain_verdict.report(found, requests.source), 2),
+            (explain_lens.look(read, shown, explain_lens.Options(), requests, seed=seed), 1),
+            (explain_graft.explain(subject, plan.graft, **work), 0),
         )
 
 
@@ -135,19 +132,26 @@ def known_verdicts(context: PanelContext) -> dict[str, str | None]:
     return {row["id"]: row["verdict"] for row in rows if not row["sample"]}
 
 
-def merged(parts: list[PanelResult]) -> PanelResult:
-    """Return several results as one: each part's headlines first, then the rest."""
-    seen: dict[str, Any] = {}
-    for part in parts:
-        for measurement in part.measurements:
-            seen.setdefault(measurement.name, measurement)
+def merged(*parts: tuple[PanelResult, int]) -> PanelResult:
+    """Return several results as one.
+
+    Args:
+        parts: each with how many of its findings lead; the others stand with what limits them.
+    """
+    results = [result for result, _ in parts]
+    by_name = {m.name: m for result in reversed(results) for m in result.measurements}
+    order = dict.fromkeys(m.name for result in results for m in result.measurements)
     together: dict[str, Any] = {
-        name: [entry for part in parts for entry in getattr(part, name)]
-        for name in ("figures", "samples", "findings", "limits", "how")
+        name: [entry for result in results for entry in getattr(result, name)]
+        for name in ("figures", "samples", "how")
     }
     return PanelResult(
-        measurements=list(seen.values()),
-        tables={name: rows for part in parts for name, rows in part.tables.items()},
-        labels={name: words for part in parts for name, words in part.labels.items()},
+        measurements=[by_name[name] for name in order],
+        tables={name: rows for result in results for name, rows in result.tables.items()},
+        labels={name: words for result in results for name, words in result.labels.items()},
+        findings=[said for result, first in parts for said in result.findings[:first]],
+        limits=[
+            said for result, first in parts for said in (*result.findings[first:], *result.limits)
+        ],
         **together,
     )

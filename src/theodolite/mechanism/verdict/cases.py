@@ -132,7 +132,7 @@ class Share:
         floor: what a trivial strategy reaches.
         note: what else the reader must know.
         empty: why there is no share where no case has a value.
-        judge: who said what was refused; None where the share does not rest on it.
+        judge: who said what was refused, and how well; None where the share does not rest on it.
         bounds: the share's lowest and highest value, whatever became of those without outcome,
             where these bounds are not the plain ones.
     """
@@ -143,7 +143,7 @@ class Share:
     floor: Floor | None
     note: str | None
     empty: str
-    judge: str | None = None
+    judge: JudgeQuality | None = None
     bounds: tuple[float, float] | None = None
 
     def measurement(self) -> Measurement:
@@ -159,7 +159,7 @@ class Share:
             clusters=[case.group for case in self.cases],
             floor=self.floor,
             reasons=reasons,
-            judge=JudgeQuality(self.judge, None, None, None) if self.judge else None,
+            judge=self.judge,
             reason=self.note,
         )
         if self.bounds is None or not unscored.count:

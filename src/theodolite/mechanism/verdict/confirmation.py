@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from theodolite.data.prompts import HARMFUL
 from theodolite.engine import ResidualIntervention, apply
 from theodolite.errors import ConfigError, DataError
+from theodolite.judging.offline_quality import offline_quality
 from theodolite.measure.intervals import mean, proportion
-from theodolite.measure.measurement import Floor, JudgeQuality, Measurement
+from theodolite.measure.measurement import Floor, Measurement
 from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.random_vectors import random_vector
 from theodolite.mechanism.verdict.cases import NOT_CONVERTED
-from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, OFFLINE_SCORER, Outcome, outcomes
+from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, Outcome, outcomes
 from theodolite.text.hashing import item_seed
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from theodolite.runs.panel import Progress
 
 _NAME: Final = "verdict/confirmation"
-_JUDGE: Final = JudgeQuality(OFFLINE_SCORER, None, None, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Confirmation:
 
     def measurements(self) -> list[Measurement]:
         """Return what returned under the direction, at random, the difference, and broken text."""
-        groups = list(self.groups)
+        groups, judge = list(self.groups), offline_quality()
         floor = Floor("random vectors of the same length", float(self.returned_randomly.mean()))
         broken = [label == "degenerate" for label in self.steered]
         difference = paired_difference(
@@ -85,7 +85,7 @@ class Confirmation:
                 self.returned.tolist(),
                 clusters=groups,
                 floor=floor,
-                judge=_JUDGE,
+                judge=judge,
             ),
             mean(
                 f"{_NAME}/returned_at_random",
@@ -93,16 +93,15 @@ class Confirmation:
                 clusters=groups,
                 unit="share",
                 range=(0.0, 1.0),
-                judge=_JUDGE,
+                judge=judge,
                 reason="this is itself a floor",
             ),
-            replace(difference, judge=_JUDGE),
+            replace(difference, judge=judge),
             proportion(
                 f"{_NAME}/degenerate",
                 broken,
                 clusters=groups,
                 floor=Floor("sound text", 0.0),
-                judge=_JUDGE,
             ),
         ]
 

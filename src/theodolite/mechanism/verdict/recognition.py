@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt
+from theodolite.errors import DataError
 from theodolite.measure.measurement import Floor, Measurement
 from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.detector.detector import Detector, train_detector
@@ -75,27 +76,30 @@ def recognise(
         read: reads states at `position` and at `READ_AT`.
         train: harmful and benign requests to fit on.
         bare: harmful and benign requests of other goals.
-        wrapped: requests in styles, harmful and benign.
+        wrapped: requests in styles, harmful and benign; those whose goal is among the train
+            requests' are left out.
         tokens: friendly and refusing tokens.
         position, probe: of the detector.
         known: verdicts on answers that were made before, by prompt id.
 
     Raises:
-        DataError: a class is empty, or a style lacks benign requests.
+        DataError: a class has no request to fit on or to look at, or a style lacks benign ones.
     """
     model, progress = read.model, read.progress
+    for side, parts in (("fit on", train), ("look at", bare)):
+        for name, prompts in zip((HARMFUL, BENIGN), parts, strict=True):
+            if not prompts:
+                raise DataError(
+                    f"No bare {name} request is left to {side}.",
+                    fix="Give more requests of other goals, or both train and test in their field "
+                    "'split'.",
+                )
     items = make_items({HARMFUL: train[0], BENIGN: train[1]})
     states = read(items.prompts)
     detector = train_detector(states, items, position=position, probe=probe, seed=seed)
     lens = logit_lens(model, states, position=READ_AT, classes=tokens, progress=progress)
     curve = emotion_curve(lens, items, seed=seed)
-    test = make_items(
-        {
-            HARMFUL: [*bare[0], *(p for p in wrapped if p.label == HARMFUL)],
-            BENIGN: [*bare[1], *(p for p in wrapped if p.label != HARMFUL)],
-        },
-        dedupe=False,
-    )
+    test = of_other_goals(train, bare, wrapped)
     seen = read(test.prompts)
     answers = outcomes(
         model,
@@ -116,6 +120,30 @@ def recognise(
         seed=seed,
     )
     return Recognition(result, detector, items, states, lens, curve, test.prompts, answers)
+
+
+def of_other_goals(
+    train: tuple[Sequence[Prompt], Sequence[Prompt]],
+    bare: tuple[Sequence[Prompt], Sequence[Prompt]],
+    wrapped: Sequence[Prompt],
+) -> Items:
+    """Return bare and wrapped requests that share no goal, pair or wording with the train ones."""
+    harmful = [p for p in wrapped if p.label == HARMFUL]
+    benign = [p for p in wrapped if p.label != HARMFUL]
+    together = make_items(
+        {HARMFUL: [*train[0], *bare[0], *harmful], BENIGN: [*train[1], *bare[1], *benign]},
+        dedupe=False,
+    )
+    ids = {prompt.id for part in train for prompt in part}
+    # Styled requests name the bare one's id as their goal where it had none.
+    named = zip(together.prompts, together.groups, strict=True)
+    known = {group for prompt, group in named if prompt.id in ids}
+    chosen = [
+        i
+        for i, (prompt, group) in enumerate(zip(together.prompts, together.groups, strict=True))
+        if group not in known and prompt.goal_id not in ids
+    ]
+    return together.select(chosen)
 
 
 def gain_over_words(

@@ -15,7 +15,8 @@ import numpy as np
 
 from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.data.styles import PLAIN
-from theodolite.measure.measurement import Floor, Measurement
+from theodolite.judging.offline_quality import offline_quality
+from theodolite.measure.measurement import Floor, JudgeQuality, Measurement
 from theodolite.measure.records import as_records, from_records
 from theodolite.mechanism.verdict.cases import (
     FAILURES,
@@ -26,6 +27,7 @@ from theodolite.mechanism.verdict.cases import (
     Share,
 )
 from theodolite.mechanism.verdict.contrast import over_benign, ranking, twins
+from theodolite.mechanism.verdict.outcomes import OFFLINE_SCORER
 from theodolite.runs.figures import grouped_rates
 from theodolite.runs.panel import Figure
 
@@ -96,7 +98,7 @@ class VerdictResult:
             floor=self._floor(stratum, kind, rate),
             note=None,
             empty="no prompt was refused or answered" if cases else f"no {kind} prompts",
-            judge=self.design.judge if rate == "complied" else None,
+            judge=complied_by(self.design.judge) if rate == "complied" else None,
         )
 
     def _floor(self, stratum: str, kind: str, rate: str) -> Floor | None:
@@ -155,9 +157,8 @@ class VerdictResult:
             cases=cases,
             values=tuple(None if c.complied is None else holds(c) for c in cases),
             floor=None,
-            note=note,
+            note=f"{note}; what was answered is said by the {self.design.judge}",
             empty=f"no harmful request was {'answered' if complied else 'refused'}",
-            judge=self.design.judge,
             bounds=bounds,
         )
 
@@ -321,3 +322,11 @@ def _name(stratum: str, kind: str, rate: str) -> str:
 
 def _column(words: str) -> str:
     return words.replace(",", "").replace(" ", "_")
+
+
+def complied_by(judge: str) -> JudgeQuality:
+    """Return how well a judge of refusals finds answers: its two kinds of error change places."""
+    if judge != OFFLINE_SCORER:
+        return JudgeQuality(judge, None, None, None)
+    refused = offline_quality()
+    return JudgeQuality(judge, refused.specificity, refused.sensitivity, None)
