@@ -99,6 +99,38 @@ def test_two_languages_give_a_transfer_table(command: Command, here: Path) -> No
     assert ("en", "de") in pairs and ("de", "en") in pairs
 
 
+def test_languages_with_few_requests_do_not_end_the_run(command: Command, here: Path) -> None:
+    for label in ("harmful", "benign"):
+        rows = [json.loads(line) for line in (here / f"{label}.jsonl").open()]
+        marked = [{**row, "language": "en" if i else "de"} for i, row in enumerate(rows)]
+        (here / f"{label}.jsonl").write_text("\n".join(map(json.dumps, marked)))
+    few = ("-T", "untrained=0", "-T", "repeats=2", "-T", "permutations=5", "-T", "causality=0")
+    small = ("-T", "positions=prompt_last", "-T", "splits=group", "--out", "run", "--json")
+    code, out, err = command("explain", "probes", *FILES, *few, *small)
+    assert code == 0, err
+    assert "probes_by_language" not in json.loads(out)["tables"]
+    assert "Transfer between languages was left out" in (here / "run" / "report.html").read_text()
+
+
+def test_answers_under_a_graft_say_whose_topic_they_keep(command: Command, here: Path) -> None:
+    words = ("-T", "tokens=words.json", "-T", "answers=1", "-T", "max-tokens=4")
+    code, out, err = command("explain", "graft", *FILES, *words, "--template", "none", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    assert {row["donor"] for row in document["tables"]["graft_answers"]} == {
+        "intact",
+        "mean",
+        "random",
+    }
+    names = {m["name"] for m in document["measurements"]}
+    assert {f"graft/answers/1/topic/{of}" for of in ("recipient", "donor", "kept")} <= names
+
+
+def test_a_run_without_a_result_says_how_to_go_on(command: Command, refused: Refused) -> None:
+    assert command("explain", "lens", "-T", "k=999999", "--limit", "2", "--out", "run")[0] == 2
+    assert "theodolite explain lens --resume run" in refused("report", "run")
+
+
 def test_ctrl_c_says_how_to_go_on(
     command: Command, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +168,15 @@ WRONG = {
     "unknown donor": (("graft", "-T", "kinds=median"), "mean"),
     "depth in words": (("graft", "-T", "answers=ten"), "hidden indices"),
     "no translator": (("lens", "-T", "translator=none.safetensors"), "no file"),
+    "preset without answers": (("graft", "-T", "preset=paper"), "answers"),
+    "preset at the embeddings": (("graft", "-T", "preset=paper", "-T", "answers=0"), "at least 1"),
+    "window of answers": (("graft", "-T", "window=2", "-T", "answers=3"), "one depth"),
+    "alpha without its mode": (("graft", "-T", "alpha=0.5"), "interpolate"),
+    "no such depth": (("graft", *FILES, "-T", "tokens=words.json", "-T", "answers=99"), "99"),
+    "a base nobody reads": (("lens", "--base", "smollm2"), "--base"),
+    "unknown language": (("probes", "-T", "tokens=xx"), "'xx'"),
+    "no word list": (("verdict", "-T", "tokens=none.json"), "There is no file"),
+    "unknown detector": (("verdict", "-T", "probe=mlp"), "logistic"),
     "limit": (("lens", "--limit", "1"), "limit"),
     "no file": (("lens", "--harmful", "no.csv", "--benign", "no.csv"), "no.csv"),
     "api model": (("probes", "--model", "api:mockllm/model"), "hidden states"),

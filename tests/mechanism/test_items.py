@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.oracles import items as oracle
 from theodolite.data import official, read_prompts
 from theodolite.data.bundled import bundled
-from theodolite.data.prompts import Message, Prompt
+from theodolite.data.prompts import Message, Prompt, PromptSet
 from theodolite.data.styles import STYLES, styled
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.items import Items, make_items, near_pairs
@@ -271,3 +271,15 @@ def test_delivered_files() -> None:
     sources = {"advbench", "strongreject-early", "jailbreakbench", "ihs-normal"}
     assert set(items.sources) == sources
     assert near_pairs(items.texts).tolist() == []
+
+
+def test_wrapped_requests_share_the_group_of_the_bare_one_that_names_no_goal() -> None:
+    words = ["paint the fence", "cook dumplings", "file a claim", "tune guitars", "knit hats"]
+    words += ["read maps", "grow kelp", "plan a trip"]
+    bare = [Prompt(id=f"h{i}", text=text) for i, text in enumerate(words[:4])]
+    wrapped = styled(PromptSet("bare", tuple(bare)), ["role_play", "code"])
+    benign = [Prompt(id=f"b{i}", text=text) for i, text in enumerate(words[4:])]
+    items = make_items({"harmful": bare, "benign": benign, "jailbreak": wrapped})
+    groups = dict(zip(items.ids, items.groups, strict=True))
+    assert all(groups[p.id] == groups[p.goal_id or ""] for p in wrapped)
+    assert len(set(items.groups)) == 8

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from theodolite.errors import RunError
 from theodolite.mechanism.explain import ANALYSES, command_of, load_analysis, request_schema
@@ -25,9 +28,11 @@ def explained_report(run: Run) -> Report:
     """
     name = analysis_of(run)
     if name is None or name not in run.panel_names():
+        path = escape(str(run.path))
+        go_on = "" if name is None else f"Go on with `theodolite explain {name} --resume {path}`. "
         raise RunError(
-            f"{escape(str(run.path))} holds no analysis that came to its result.",
-            fix="Go on with `theodolite explain --resume`, or name another run.",
+            f"{path} holds no analysis that came to its result.",
+            fix=f"{go_on}Or name another run." if go_on else "Name another run.",
         )
     analysis, result = load_analysis(name), run.load_panel(name)
     request = load_config(request_schema(name), None, run.manifest["config"])
@@ -42,9 +47,19 @@ def explained_report(run: Run) -> Report:
         created=run.manifest["started"],
         run_id=run.path.name,
         overview=list(result.findings),
-        panels=[ReportPanel(name, analysis.TITLE, analysis.QUESTION, result)],
+        panels=[
+            ReportPanel(
+                name, analysis.TITLE, analysis.QUESTION, result, seconds=_seconds(run.manifest)
+            )
+        ],
         manifest={"command_line": command, **about},
     )
+
+
+def _seconds(manifest: Mapping[str, Any]) -> float:
+    """Return how long the session took that ended the run."""
+    begun, ended = manifest["sessions"][-1]["started"], manifest["ended"]
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
 
 
 def write_report(run: Run, path: Path | None = None, *, show_text: bool = False) -> Path:

@@ -341,7 +341,8 @@ def _groups(prompts: Sequence[Prompt], pairs: Pairs) -> list[int]:
     seen: dict[tuple[str, str | None], int] = {}
     links = [tuple(pair) for pair in pairs.tolist()]
     for i, prompt in enumerate(prompts):
-        for known in (("goal", prompt.goal_id), ("pair", prompt.pair_id)):
+        # A bare request that names no goal is the goal of its own wrapped forms.
+        for known in (("goal", prompt.goal_id or prompt.id), ("pair", prompt.pair_id)):
             if known[1] is not None:
                 links.append((seen.setdefault(known, i), i))
     first, second = np.array(links, np.int64).reshape(-1, 2).T

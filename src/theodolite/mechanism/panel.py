@@ -124,9 +124,12 @@ def without_words(result: PanelResult, error: DataError) -> PanelResult:
 
 
 def known_verdicts(context: PanelContext) -> dict[str, str | None]:
-    """Return what the refusal panel of this run said of its answers, by prompt id."""
+    """Return what the refusal panel of this run said of its answers, by prompt id.
+
+    Nothing where a judge model said it: the verdict's outcomes are all of one scorer.
+    """
     panel = step_key("refusal", context.role)
-    if panel not in context.run.panel_names():
+    if context.judge is not None or panel not in context.run.panel_names():
         return {}
     rows = context.run.load_table(f"{panel}/refusal_items")
     return {row["id"]: row["verdict"] for row in rows if not row["sample"]}

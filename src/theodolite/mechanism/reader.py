@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,11 +32,14 @@ class Reader:
     journal: Journal | None = None
     progress: Progress | None = None
     _known: States | None = field(default=None, init=False, repr=False)
+    _words: dict[str, list[dict[str, Any]]] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, prompts: Sequence[Prompt]) -> States:
-        """Return the states of prompts, in their order, at every hidden index."""
-        seen = set() if self._known is None else set(self._known.prompt_ids)
-        new = [prompt for prompt in prompts if prompt.id not in seen]
+        """Return the states of prompts, in their order, at every hidden index.
+
+        A prompt that comes back under its id with other words is read again.
+        """
+        new = [p for p in prompts if self._words.get(p.id) != p.as_messages()]
         if new:
             found = read_states(
                 self.model,
@@ -46,7 +49,10 @@ class Reader:
                 journal=self.journal,
                 progress=self.progress,
             )
-            self._known = found if self._known is None else joined(self._known, found)
+            stay = [i for i in self._words if i not in set(found.prompt_ids)]
+            old = self._known.rows(stay) if self._known is not None and stay else None
+            self._known = found if old is None else joined(old, found)
+            self._words |= {p.id: p.as_messages() for p in new}
         assert self._known is not None  # noqa: S101 - reading no prompts is refused
         return self._known.rows([prompt.id for prompt in prompts])
 

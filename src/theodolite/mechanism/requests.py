@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from theodolite.data.bundled import bundled
@@ -11,6 +12,7 @@ from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
 from theodolite.data.readers import read_prompts
 from theodolite.data.styles import PLAIN
 from theodolite.errors import ConfigError, DataError
+from theodolite.mechanism.items import make_items
 from theodolite.text.hashing import item_seed
 from theodolite.text.normalise import normalise
 
@@ -42,13 +44,33 @@ class Requests:
     def part(self, name: str) -> tuple[list[Prompt], list[Prompt]]:
         """Return the harmful and benign requests to fit on (`train`) or to look at (`test`).
 
-        Requests that name a split keep it (`val` counts as train); the others are parted by goal,
-        half and half, whatever their order.
+        Requests that name a split keep it (`val` counts as train), and what shares their goal,
+        pair or nearly their wording follows them; the others are parted by such groups, half and
+        half, whatever their order. Duplicates are left out, and so is a train request whose group
+        holds a test request.
         """
         return (
-            [p for p in self.harmful if _part(p) == name],
-            [p for p in self.benign if _part(p) == name],
+            [p for p in self.harmful if self._parts.get(p.id) == name],
+            [p for p in self.benign if self._parts.get(p.id) == name],
         )
+
+    @cached_property
+    def _parts(self) -> dict[str, str]:
+        """The part of each request that has one, by id."""
+        items = make_items({HARMFUL: self.harmful, BENIGN: self.benign})
+        named: dict[str, set[str]] = {group: set() for group in items.groups}
+        for prompt, group in zip(items.prompts, items.groups, strict=True):
+            if prompt.split is not None:
+                named[group].add(TEST if prompt.split == "test" else TRAIN)
+        part = {
+            group: max(found, key=(TRAIN, TEST).index) if found else _drawn(group)
+            for group, found in named.items()
+        }
+        return {
+            prompt.id: part[group]
+            for prompt, group in zip(items.prompts, items.groups, strict=True)
+            if part[group] == TRAIN or prompt.split in (None, "test")
+        }
 
 
 def read_requests(
@@ -135,8 +157,5 @@ def _first(prompts: Iterable[Prompt], limit: int | None) -> tuple[Prompt, ...]:
     return tuple(distinct.values())[:limit]
 
 
-def _part(prompt: Prompt) -> str:
-    if prompt.split is not None:
-        return TEST if prompt.split == "test" else TRAIN
-    goal = prompt.pair_id or prompt.goal_id or prompt.id
-    return TEST if item_seed(0, "part", goal) % 2 else TRAIN
+def _drawn(group: str) -> str:
+    return TEST if item_seed(0, "part", group) % 2 else TRAIN

@@ -219,3 +219,93 @@ def test_an_untrained_network_read_elsewhere_is_refused() -> None:
     other = made_states(items, np.ones((len(items), 2, 1, 8)))
     with pytest.raises(DataError, match="untrained"):
         probe(planted(items, ()), items, untrained=[other])
+
+
+def test_items_that_several_splits_test_are_counted_once() -> None:
+    """Ten resplits of 40 + 40 items make 240 rows, not 240 requests."""
+    items = made_items(40, sources=1)
+    states = planted(items, (1, 2), shift=1.5)
+    result = probe(states, items, options=ProbeOptions(MEANS, ("random", "group"), 10, 0))
+    assert result.headline == "group"
+    rows = result.of_kind("group")
+    tested = len(set(result.rows.item[rows].tolist()))
+    assert rows.sum() == 240 and 70 <= tested <= 80
+    found = {m.name.rsplit("/", 1)[-1]: m for m in measurements(result)}
+    assert {m.n for name, m in found.items() if name != "random"} == {tested}
+    assert found["random"].n <= 80
+    assert all(m.n_clusters <= m.n for m in found.values() if m.n_clusters)
+    assert found["accuracy"].high - found["accuracy"].low > 0.1  # of 240 it would be 0.08
+
+
+def test_no_interval_of_an_accuracy_leaves_its_range() -> None:
+    items = made_items(15)
+    states = planted(items, (1,), shift=5.0)
+    result = probe(states, items, options=ProbeOptions(MEANS, ("random", "source"), 10, 0))
+    curve = result.curve("random", "prompt_last", MEANS[0])
+    assert curve.values[1] < 1 and curve.high[1] == 1.0
+    assert all(m.high is None or m.high <= 1.0 for m in measurements(result))
+
+
+def test_the_reason_for_the_headline_is_that_of_its_split() -> None:
+    items = made_items(10)
+    states = planted(items, (1,))
+    asked = probe(states, items, options=ProbeOptions(MEANS, ("random",), 2, 0))
+    assert (asked.headline, asked.why) == ("random", "the last of the splits that were asked for")
+    strict = probe(states, items, options=ProbeOptions(MEANS, ("random", "headline"), 2, 0))
+    assert strict.headline == "source" and "at least two sources" in strict.why
+
+
+def test_what_changes_the_numbers_is_fitted_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The negative of resuming: other classes, options, seeds and states are other units."""
+    from theodolite.mechanism.probes import fitting
+
+    fitted: list[int] = []
+    fit_place = fitting.fit_place
+
+    def counted(*given: object, **more: object) -> object:
+        fitted.append(1)
+        return fit_place(*given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fitting, "fit_place", counted)
+    items, options = made_items(20), ProbeOptions(MEANS, ("random", "source"), 2, 0)
+    states = planted(items, (1,))
+    other = made_items(20, seed=3)
+    with Journal(tmp_path / "journal.jsonl") as journal:
+        for again, known in (
+            ({"states": states, "items": items, "options": options}, 0),
+            ({"states": states, "items": items, "options": options}, 4),
+            ({"states": states, "items": items, "options": options, "seed": 1}, 0),
+            ({"states": states, "items": other, "options": options}, 0),
+            ({"states": planted(items, (2,)), "items": items, "options": options}, 0),
+            (
+                {
+                    "states": states,
+                    "items": items,
+                    "options": ProbeOptions(("lda",), ("random", "source"), 2, 0),
+                },
+                0,
+            ),
+        ):
+            fitted.clear()
+            probe(**again, journal=journal)  # type: ignore[arg-type]
+            assert len(fitted) == 4 - known
+
+
+def test_every_untrained_network_is_read_at_its_own_best_place() -> None:
+    items = made_items(40)
+    states, bare = planted(items, (1,), shift=6.0), planted(items, (3,), shift=6.0, seed=5)
+    result = probe(
+        states, items, options=ProbeOptions(MEANS, ("source",), 2, 0), untrained=[bare, states]
+    )
+    assert {index for _, index in result.chosen("source")} == {1}
+    assert {index for _, index in result.chosen("source", variant=1)} == {3}
+    own, others = result.chosen_rows("source"), result.untrained_rows("source")
+    first = result.chosen_rows("source", variant=1)
+    assert first.mean() >= 0.9
+    assert others.tolist() == ((first.astype(float) + own) / 2).tolist()
+    found = {m.name.rsplit("/", 1)[-1]: m for m in measurements(result)}
+    for floor, gain in (("text_floor", "gain_over_text"), ("untrained", "gain_over_untrained")):
+        expected = found["accuracy"].value - found[floor].value
+        assert found[gain].value == pytest.approx(expected)

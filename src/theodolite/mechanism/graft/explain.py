@@ -11,19 +11,28 @@ import torch
 
 from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import HARMFUL, Prompt
+from theodolite.engine import Completion, generate
 from theodolite.errors import ConfigError
 from theodolite.measure.intervals import proportion
 from theodolite.measure.measurement import Floor, Measurement
 from theodolite.measure.paired import paired_difference
-from theodolite.mechanism.graft.grafting import CACHES, MODES, generate_grafted, known
+from theodolite.mechanism.graft.fidelity import fidelity, fidelity_measurements
+from theodolite.mechanism.graft.grafting import (
+    CACHES,
+    check_index,
+    check_mode,
+    generate_grafted,
+    known,
+)
 from theodolite.mechanism.graft.plan import KINDS, METHOD_VERSION, cluster_of
-from theodolite.mechanism.graft.result import GraftResult
+from theodolite.mechanism.graft.report import CURVES
+from theodolite.mechanism.graft.result import CONTROLS, GraftResult
 from theodolite.mechanism.graft.sweep import graft_sweep
-from theodolite.mechanism.lens.explain import token_classes
+from theodolite.mechanism.lens.explain import check_alone, check_tokens, token_classes
 from theodolite.mechanism.random_vectors import random_vector
 from theodolite.mechanism.requests import TEST, TRAIN
-from theodolite.mechanism.states import read_states
-from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, Outcome, judged, outcomes
+from theodolite.mechanism.states import encode_for_states, read_states
+from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, Outcome, judged
 from theodolite.runs.panel import PanelResult
 from theodolite.text.hashing import item_seed
 
@@ -71,18 +80,45 @@ class Options:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError: an unknown kind or mode, or a count that is too small.
+    Raises: ConfigError: an unknown kind, cache or token list, a mode with an `alpha` it does not
+        take, a count that is too small, options that say nothing without answers or do not fit
+        them, or a base model, which nothing would be compared with.
     """
-    known("mode", options.mode, MODES)
+    check_mode(options.mode, options.alpha, None)
     known("cache", options.cache, CACHES)
     for kind in names(options.kinds):
         known("donor", kind, KINDS)
+    check_tokens(options.tokens)
+    check_alone(request)
     if min(options.recipients, options.donors, options.window, options.max_tokens) < 1:
         raise ConfigError(
             "task.recipients, task.donors, task.window and task.max_tokens must be at least 1.",
             fix="Change that option.",
         )
-    depths(options)
+    _check_answers(options)
+
+
+def _check_answers(options: Options) -> None:
+    """Refuse options of whole answers that would be ignored or cannot be followed.
+
+    Raises: ConfigError: naming them.
+    """
+    places = depths(options)
+    if options.preset is not None and not places:
+        raise ConfigError(
+            "task.preset says how answers are grafted, and none are asked for.",
+            fix="Name hidden indices, e.g. -T answers=10,20.",
+        )
+    if options.preset is not None and (options.mode != "replace" or 0 in places):
+        raise ConfigError(
+            "The preset 'paper' replaces the input of a block and skips it.",
+            fix="Use mode 'replace' and hidden indices of at least 1.",
+        )
+    if places and options.window > 1:
+        raise ConfigError(
+            "Answers are grafted at one depth, and task.window asks for more.",
+            fix="Leave out task.answers or task.window.",
+        )
 
 
 def names(text: str) -> list[str]:
@@ -109,6 +145,8 @@ def explain(
 ) -> PanelResult:
     """Graft donors' states into recipients at every depth, and read the first token to come."""
     requests = subject.requests
+    for index in depths(options):
+        check_index(subject.model, index)
     wrapped = [p for p in requests.wrapped if p.label == HARMFUL]
     recipients = in_pairs(wrapped or requests.part(TEST)[0], seed)[: options.recipients]
     donors = in_pairs(requests.part(TRAIN)[1], seed)[: options.donors]
@@ -149,7 +187,7 @@ def explain(
             f"Mode {options.mode}; token lists: {result.classes}. Controls: a random vector of "
             "the donor's length, another request's state, and a random step as far as the donor's.",
         ],
-        labels=labels(result),
+        labels=labels(found),
     )
 
 
@@ -187,41 +225,59 @@ def _answers(
         "template": template,
         **kept,
     }
-    intact = outcomes(model, recipients, max_new_tokens=options.max_tokens, **kept)
-    rows = [_answer_row("intact", None, p, intact[p.id]) for p in recipients]
+    plain = encode_for_states(model, recipients, template=template)
+    intact = generate(model, plain, max_new_tokens=options.max_tokens, **kept)
+    rows = _answer_rows("intact", None, recipients, intact)
     found: list[Measurement] = []
     for index in places:
         mean = states.at(index, "prompt_last").mean(0)
         norm = float(np.linalg.norm(mean))
         drawn = random_vector(len(mean), norm, item_seed(seed, "graft answers", index))
-        told = {}
+        written = {}
         for donor, vector in (("mean", mean), ("random", drawn)):
-            written = generate_grafted(
+            written[donor] = generate_grafted(
                 model, recipients, index, torch.from_numpy(vector), **settings
             )
-            told[donor] = [
-                judged(p, answer.text) for p, answer in zip(recipients, written, strict=True)
-            ]
-            rows += [
-                _answer_row(donor, index, p, one)
-                for p, one in zip(recipients, told[donor], strict=True)
-            ]
-        found += _answer_measurements(index, recipients, told, seed)
+            rows += _answer_rows(donor, index, recipients, written[donor])
+        found += _answer_measurements(index, recipients, donors, written, seed)
     return rows, found
 
 
-def _answer_row(donor: str, index: int | None, prompt: Prompt, told: Outcome) -> dict[str, Any]:
-    return {"donor": donor, "hidden_index": index, "id": prompt.id, "outcome": told.label}
+def _told(recipients: Sequence[Prompt], written: Sequence[Completion]) -> list[Outcome]:
+    return [judged(p, answer.text) for p, answer in zip(recipients, written, strict=True)]
+
+
+def _answer_rows(
+    donor: str, index: int | None, recipients: Sequence[Prompt], written: Sequence[Completion]
+) -> list[dict[str, Any]]:
+    """Return what became of each recipient, and how much of its topic the answer takes up."""
+    told = _told(recipients, written)
+    return [
+        {
+            "donor": donor,
+            "hidden_index": index,
+            "id": prompt.id,
+            "outcome": one.label,
+            "fidelity": fidelity(answer.text, prompt.request),
+        }
+        for prompt, answer, one in zip(recipients, written, told, strict=True)
+    ]
 
 
 def _answer_measurements(
-    index: int, recipients: Sequence[Prompt], told: dict[str, list[Outcome]], seed: int
+    index: int,
+    recipients: Sequence[Prompt],
+    donors: Sequence[Prompt],
+    written: dict[str, list[Completion]],
+    seed: int,
 ) -> list[Measurement]:
-    """Return how often grafted recipients comply, and how much more often than under noise.
+    """Return how often grafted recipients comply, how much more often than under noise, and whose
+    topic the answers keep to.
 
     Broken text is neither: it counts as unscored, so that noise cannot pass for compliance.
     """
     clusters = [cluster_of(p) for p in recipients]
+    told = {donor: _told(recipients, answers) for donor, answers in written.items()}
     complied = {
         donor: [None if one.label == "degenerate" else one.label == "complied" for one in found]
         for donor, found in told.items()
@@ -229,6 +285,19 @@ def _answer_measurements(
     sound = [value for value in complied["random"] if value is not None]
     floor = Floor("random vector", float(np.mean(sound))) if sound else None
     name = f"graft/answers/{index}"
+    # One recipient has no others beside it, from whose words a floor could be taken.
+    topics = (
+        fidelity_measurements(
+            [answer.text for answer in written["mean"]],
+            recipients,
+            donors,
+            clusters,
+            name=f"{name}/topic",
+            seed=seed,
+        )
+        if len(recipients) > 1
+        else []
+    )
     return [
         proportion(
             f"{name}/complied",
@@ -246,12 +315,38 @@ def _answer_measurements(
             floor=Floor("as under a random vector", 0.0),
             seed=seed,
         ),
+        *topics,
     ]
 
 
-def labels(result: GraftResult) -> dict[str, str]:
+FIGURES: Final = {
+    "change": "change of the log-odds against a refusal",
+    "flips": "refusing first tokens replaced",
+    "turned": "leanings to refusal turned round",
+    "kl": "distance from the intact next token",
+    "complied": "grafted answers that comply",
+    "complied_over_random": "grafted answers that comply, beyond a random vector",
+    "topic/recipient": "words of the request in its grafted answer",
+    "topic/donor": "words of the donors in the grafted answer",
+    "topic/kept": "words of the request, minus those of other requests",
+}
+
+
+def labels(found: Sequence[Measurement]) -> dict[str, str]:
     """Return plain words for the measurements."""
-    return {m.name: m.name.removeprefix("graft/").replace("_", " ") for m in result.measurements()}
+    return {one.name: _label(one.name) for one in found}
+
+
+def _label(name: str) -> str:
+    """Return plain words for `graft/<donor>/<figure>` or `graft/answers/<index>/<figure>`."""
+    _, donor, figure = name.split("/", 2)
+    if donor == "answers":
+        index, figure = figure.split("/", 1)
+        return f"{FIGURES[figure]}, hidden index {index}"
+    words = CURVES.get(donor, "random vector")
+    if figure.startswith("over_"):
+        return f"{words}: more than {CONTROLS[figure.removeprefix('over_')]}"
+    return f"{words}: {FIGURES[figure]}"
 
 
 def findings(result: GraftResult) -> list[str]:
@@ -271,11 +366,13 @@ def findings(result: GraftResult) -> list[str]:
 
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:
-    """Return the change by depth, for the terminal."""
+    """Return the change by depth, for the terminal: controls without intervals, to fit a line."""
     rows: dict[int, dict[str, Any]] = {}
     for row in result.tables["graft"]:
         line = rows.setdefault(row["hidden_index"], {"hidden index": row["hidden_index"]})
-        ends = "" if row["low"] is None else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
+        bare = row["low"] is None or row["donor"] in CONTROLS
+        ends = "" if bare else f" [{row['low']:+.2f}, {row['high']:+.2f}]"
         value = "n/a" if row["change"] is None else f"{row['change']:+.2f}{ends}"
-        line[f"{row['donor'].replace('_', ' ')} (nats)"] = value
+        unit = "" if row["donor"] in CONTROLS else " (nats)"
+        line[f"{row['donor'].replace('_', ' ')}{unit}"] = value
     return list(rows.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from theodolite.data.prompts import BENIGN, HARMFUL, Prompt
+from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
 from theodolite.errors import ConfigError
 from theodolite.mechanism.items import JAILBREAK, Items, make_items
 from theodolite.mechanism.lens.emotion_curve import EmotionCurve, emotion_curve
@@ -17,11 +17,13 @@ from theodolite.mechanism.lens.token_classes import (
     auto_token_classes,
     default_token_classes,
     read_token_classes,
+    token_list_languages,
 )
 from theodolite.mechanism.reader import Reader
 from theodolite.mechanism.requests import TEST, TRAIN, Requests
 from theodolite.models.positions import check_position
 from theodolite.runs.panel import PanelResult
+from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
@@ -58,13 +60,44 @@ class Options:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError: an unknown position, no tokens to keep, or a file that is not there.
+    Raises: ConfigError: an unknown position, no tokens to keep, a file that is not there, or a base
+        model, which nothing would be compared with.
     """
     check_position(options.position)
+    check_tokens(options.tokens)
+    check_alone(request)
     if options.k < 1:
         raise ConfigError(f"task.k is {options.k}.", fix="Keep 1 token or more.")
     if options.translator is not None and not Path(options.translator).is_file():
         raise ConfigError(f"There is no file {options.translator}.", fix="Check -T translator=.")
+
+
+def check_tokens(name: str) -> None:
+    """Refuse a name of token lists that stands for nothing, whatever the model.
+
+    Raises: ConfigError: no file, or a language without bundled lists.
+    """
+    if Path(name).suffix == ".json":
+        if not Path(name).is_file():
+            raise ConfigError(f"There is no file {shown(name)}.", fix="Check -T tokens=.")
+    elif name != AUTO and name.casefold().split("-")[0] not in token_list_languages():
+        raise ConfigError(
+            f"There are no token lists for the language {shown(name)}.",
+            fix=f"{did_you_mean(name, token_list_languages())} Or name a .json file, or use auto.",
+        )
+
+
+def check_alone(request: ExplainRequest) -> None:
+    """Refuse a second model in an analysis that looks at one.
+
+    Raises: ConfigError: a base model was named.
+    """
+    if request.base is not None:
+        raise ConfigError(
+            "--base has no part in this analysis.",
+            fix="Use it with `theodolite explain probes`, or run both models and "
+            "`theodolite compare` the runs.",
+        )
 
 
 def explain(

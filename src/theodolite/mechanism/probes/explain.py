@@ -12,11 +12,11 @@ import numpy as np
 from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, PromptSet
 from theodolite.data.styles import jailbreak_styles, styled
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, DataError
 from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.detector.detector import train_detector
 from theodolite.mechanism.items import JAILBREAK, Items, make_items
-from theodolite.mechanism.lens.explain import token_classes
+from theodolite.mechanism.lens.explain import check_tokens, token_classes
 from theodolite.mechanism.probes.causality import probe_causality, probe_directions
 from theodolite.mechanism.probes.causality_result import CausalityResult
 from theodolite.mechanism.probes.fitting import METHOD_VERSION, PAPER, ProbeOptions, probe
@@ -40,6 +40,7 @@ from theodolite.runs.panel import PanelResult
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
+    from theodolite.mechanism.lens.token_classes import TokenClasses
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
 
@@ -101,9 +102,10 @@ def names(text: str) -> tuple[str, ...]:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError: an unknown probe, position or count; a folder that is taken.
+    Raises: ConfigError: an unknown probe, position, token list or count; a folder that is taken.
     """
     options.probe_options().check()
+    check_tokens(options.tokens)
     for position in options.places():
         check_position(position)
     if min(options.untrained, options.causality) < 0:
@@ -129,6 +131,9 @@ def fit(read: Reader, subject: Subject, options: Options, *, seed: int) -> Panel
     """Fit probes on what a reader reads at `options.places()`."""
     items = _items(subject, options)
     states = read(items.prompts)
+    # Word lists that the vocabulary cannot spell are refused before anything is fitted.
+    parts = subject.requests.part(TRAIN)
+    classes = token_classes(read.model, options.tokens, *parts) if options.causality else None
     others = [
         replace(read, model=untrained(subject.model, number))(items.prompts)
         for number in range(options.untrained)
@@ -150,18 +155,18 @@ def fit(read: Reader, subject: Subject, options: Options, *, seed: int) -> Panel
     found = [m for result in results for m in measurements(result)]
     sentences = [sentence for result in results for sentence in findings(result)]
     drawn = [figure for result in results for figure in figures(result)]
-    if len({tag for tag in items.languages if tag}) > 1:
-        tables["probes_by_language"] = transfer_matrix(
-            *by_language(states, items), **_transfer_options(items, options, seed)
-        ).frame()
+    plain = {name: words for result in results for name, words in labels(result).items()}
+    between, left_out = _between_languages(states, items, options, seed)
+    tables |= between
     if subject.base is not None:
         tables_, extra = _beside_base(read, subject, items, options, results[0], how)
         tables |= tables_
         found += extra
-    if options.causality:
-        caused = _causality(read, subject, states, items, options, seed)
+    if classes is not None:
+        caused = _causality(read, subject, states, items, classes, options, seed)
         tables["probes_causality"] = caused.frame()
         found += caused.measurements()
+        plain |= {one.name: _causal_label(one.name) for one in caused.measurements()}
         drawn.append(caused.figure())
     if options.export is not None:
         sentences.append(_export(states, items, Path(options.export), options, seed))
@@ -171,8 +176,8 @@ def fit(read: Reader, subject: Subject, options: Options, *, seed: int) -> Panel
         figures=drawn,
         findings=sentences,
         limits=LIMITS,
-        how=_how(subject, items, results[0], options),
-        labels={name: words for result in results for name, words in labels(result).items()},
+        how=[*_how(subject, items, results[0], options), *left_out],
+        labels=plain,
     )
 
 
@@ -185,8 +190,8 @@ LIMITS: Final = (
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:
     """Return the headline's curve by layer, for the terminal."""
-    rows = list(result.tables["probes"])
-    last = rows[-1]["task"] if not rows else rows[0]["task"]
+    every = result.tables["probes"]
+    rows = [row for row in every if row["task"] == every[0]["task"]]
     kind, position, name = rows[-1]["split"], rows[0]["position"], rows[0]["probe"]
     return [
         {
@@ -197,8 +202,7 @@ def summary(result: PanelResult) -> list[dict[str, Any]]:
             "words": f"{row['text_floor']:.3f}",
         }
         for row in rows
-        if (row["task"], row["split"], row["position"], row["probe"])
-        == (last, kind, position, name)
+        if (row["split"], row["position"], row["probe"]) == (kind, position, name)
     ]
 
 
@@ -280,8 +284,29 @@ def _beside_base(
     return tables, [over_base(own, result)]
 
 
+def _between_languages(
+    states: States, items: Items, options: Options, seed: int
+) -> tuple[dict[str, Sequence[Mapping[str, Any]]], list[str]]:
+    """Return the transfer table where there are several languages, or why there is none."""
+    if len({tag for tag in items.languages if tag}) < 2:
+        return {}, []
+    try:
+        matrix = transfer_matrix(
+            *by_language(states, items), **_transfer_options(items, options, seed)
+        )
+    except DataError as error:
+        return {}, [f"Transfer between languages was left out: {error.message}"]
+    return {"probes_by_language": matrix.frame()}, []
+
+
 def _causality(
-    read: Reader, subject: Subject, states: States, items: Items, options: Options, seed: int
+    read: Reader,
+    subject: Subject,
+    states: States,
+    items: Items,
+    classes: TokenClasses,
+    options: Options,
+    seed: int,
 ) -> CausalityResult:
     """Take the probes' directions out of other requests, and put them in."""
     harmful, benign = (
@@ -301,13 +326,23 @@ def _causality(
         directions,
         harmful,
         benign,
-        token_classes(read.model, options.tokens, *subject.requests.part(TRAIN)),
+        classes,
         fitted_on=(states.rows(train.ids), train),
         position=position,
         template=subject.template,
         seed=seed,
         progress=read.progress,
     )
+
+
+def _causal_label(name: str) -> str:
+    """Return plain words for `causality/<what was done>/<hidden index>`."""
+    _, done, index = name.split("/")
+    words = {
+        "removal": "lean to refusal, harmful requests without the direction",
+        "addition": "lean to refusal, benign requests with the direction",
+    }
+    return f"{words[done]}, hidden index {index}"
 
 
 def _export(states: States, items: Items, folder: Path, options: Options, seed: int) -> str:

@@ -131,8 +131,8 @@ def probe(
     Note: deterministic; independent of the order in which places are fitted.
     """
     options.check()
-    why = headline_kind(items)[1] if options.preset is None else "the paper's single split"
     options = options.resolved(items)
+    headline, why = _headline(options, items)
     plan = _plan(items, options, seed)
     variants = [one.rows(items.ids) for one in (states, *untrained)]
     for other in variants[1:]:
@@ -150,7 +150,7 @@ def probe(
         probes=options.probes,
         rows=_rows(items, plan),
         splits=tuple(_facts(split) for split in plan.splits),
-        headline=_headline(options, items),
+        headline=headline,
         why=why,
         floors=text_floors(items, plan.splits),
         significance=_significance(variants[0], items, options, seed),
@@ -320,9 +320,14 @@ def _facts(split: Split) -> SplitFacts:
     return SplitFacts(split.kind, split.repeat, split.held_out, len(split.train), len(split.test))
 
 
-def _headline(options: ProbeOptions, items: Items) -> str:
-    kind = headline_kind(items)[0]
-    return kind if kind in options.splits else options.splits[-1]
+def _headline(options: ProbeOptions, items: Items) -> tuple[str, str]:
+    """Return the kind of split that the headline stands on, and why."""
+    if options.preset == PAPER:
+        return options.splits[-1], "the paper's single split"
+    kind, why = headline_kind(items)
+    if kind in options.splits:
+        return kind, why
+    return options.splits[-1], "the last of the splits that were asked for"
 
 
 def _significance(

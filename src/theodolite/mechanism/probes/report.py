@@ -51,6 +51,8 @@ def measurements(result: ProbeResult) -> list[Measurement]:
     found = _headline(result, own, groups)
     found += _against_untrained(result, own, groups)
     found += _against_control(result, own, groups)
+    # Splits may test an item several times: intervals are clustered, and items are counted once.
+    found = [replace(one, n=result.n_items(kind)) for one in found]
     return found + [_milder(result, other) for other in result.kinds if other != kind]
 
 
@@ -157,6 +159,7 @@ def _milder(result: ProbeResult, kind: str) -> Measurement:
         seed=result.seed,
         reason=result.place_words(kind),
     )
+    measured = replace(measured, n=result.n_items(kind))
     interval = result.resplit_ends(kind, own.astype(float)) if kind in RESPLIT else None
     if interval is None:
         return measured
@@ -253,7 +256,7 @@ def _frame(result: ProbeResult, kind: str, position: str, probe: str) -> list[di
     shared = {
         "text_floor": result.text_floor(kind).value,
         "majority": result.majority(kind),
-        "n": len({*result.rows.item[rows].tolist()}),
+        "n": result.n_items(kind),
         "n_splits": len(result.splits_of(kind)),
     }
     table = []
@@ -329,10 +332,9 @@ def figures(result: ProbeResult) -> list[Figure]:
     if untrained is not None:
         floors.append(FloorLine("untrained networks", untrained.tolist()))
     floors.append(FloorLine("permuted labels", result.control_curve(kind, first, probe).tolist()))
-    items = len({*result.rows.item[result.of_kind(kind)].tolist()})
     caption = (
         f"{' against '.join(result.classes)}, {KINDS[kind]}: accuracy of "
-        f"{PROBES[probe]} probes on {items} held-out requests. Bands: 95 %, "
+        f"{PROBES[probe]} probes on {result.n_items(kind)} held-out requests. Bands: 95 %, "
         f"{result.curve(kind, first, probe).method}. The grey curves are floors at "
         f"{PLACES.get(first, first)}; 0 on the axis is the embeddings."
     )
@@ -345,7 +347,7 @@ def figures(result: ProbeResult) -> list[Figure]:
 def over_base(own: ProbeResult, base: ProbeResult) -> Measurement:
     """Return accuracy minus a second model's, each at its own chosen places, paired by item."""
     kind = own.headline
-    return paired_difference(
+    gain = paired_difference(
         own.chosen_rows(kind).tolist(),
         base.chosen_rows(kind).tolist(),
         own.groups_of(own.of_kind(kind)),
@@ -354,3 +356,4 @@ def over_base(own: ProbeResult, base: ProbeResult) -> Measurement:
         floor=Floor("as the base", 0.0),
         seed=own.seed,
     )
+    return replace(gain, n=own.n_items(kind))

@@ -126,6 +126,10 @@ class ProbeResult:
         kinds = np.array([split.kind for split in self.splits])
         return np.asarray((kinds == kind)[self.rows.split])
 
+    def n_items(self, kind: str) -> int:
+        """Return how many items a kind tests; some of them in several splits."""
+        return len(np.unique(self.rows.item[self.of_kind(kind)]))
+
     def splits_of(self, kind: str) -> list[int]:
         """Return the numbers of a kind's splits."""
         return [i for i, split in enumerate(self.splits) if split.kind == kind]
@@ -258,7 +262,7 @@ class ProbeResult:
         split, numbers = self.rows.split[self.of_kind(kind)], self.splits_of(kind)
         first = self.splits[numbers[0]]
         values = [float(own[split == s].mean()) for s in numbers]
-        return resplit_interval(values, first.n_test / first.n_train)
+        return resplit_interval(values, first.n_test / first.n_train, range=(0.0, 1.0))
 
     def place_words(self, kind: str) -> str:
         """Say where the chosen places lie."""

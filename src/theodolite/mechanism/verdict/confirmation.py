@@ -141,6 +141,7 @@ def causal_confirmation(
     groups: Mapping[str, str] | None = None,
     controls: int = 3,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    template: str = "auto",
     seed: int = 0,
     journal: Journal | None = None,
     progress: Progress | None = None,
@@ -155,6 +156,7 @@ def causal_confirmation(
             every generated one.
         groups: independent unit by prompt id; each prompt its own where None.
         controls: random vectors of the same length.
+        template: how prompts are rendered, as for `read_states`.
         seed: of the random vectors.
         journal: finished answers are kept there and not written again.
 
@@ -181,7 +183,12 @@ def causal_confirmation(
     for added in (vector, *random):
         with apply(model, *_additions(added, hidden_index)):
             told = outcomes(
-                model, prompts, max_new_tokens=max_new_tokens, journal=journal, progress=progress
+                model,
+                prompts,
+                max_new_tokens=max_new_tokens,
+                template=template,
+                journal=journal,
+                progress=progress,
             )
         found.append(tuple(told[prompt.id].label for prompt in prompts))
     ids = tuple(prompt.id for prompt in prompts)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.data.pairs import in_pairs
-from theodolite.data.prompts import HARMFUL, Prompt, PromptSet
+from theodolite.data.prompts import HARMFUL, Prompt, PromptSet, shown
 from theodolite.data.styles import PLAIN, STYLES_VERSION, style_names, styled
 from theodolite.errors import ConfigError
-from theodolite.mechanism.lens.explain import token_classes
+from theodolite.mechanism.detector.file import LINEAR_PROBES
+from theodolite.mechanism.lens.explain import check_alone, check_tokens, token_classes
 from theodolite.mechanism.reader import Reader
 from theodolite.mechanism.requests import TEST, TRAIN, Requests
 from theodolite.mechanism.verdict.decide import (
@@ -26,6 +27,7 @@ from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, outcomes
 from theodolite.mechanism.verdict.recognition import READ_AT, Recognition, recognise
 from theodolite.models.positions import check_position
 from theodolite.runs.panel import PanelResult, Sample
+from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
@@ -67,10 +69,18 @@ class Options:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError or DataError: an unknown style or position, a count, a folder that is taken.
+    Raises: ConfigError or DataError: an unknown style, position, probe or token list, a count, a
+        folder that is taken, or a base model, which nothing would be compared with.
     """
     style_names(options.styles)
     check_position(options.position)
+    check_tokens(options.tokens)
+    check_alone(request)
+    if options.probe not in LINEAR_PROBES:
+        raise ConfigError(
+            f"A detector cannot be made of the probe {shown(options.probe)}.",
+            fix=did_you_mean(options.probe, LINEAR_PROBES),
+        )
     if options.max_tokens < 1 or options.confirm < 0 or (options.per_style or 2) < 2:
         raise ConfigError(
             "task.max_tokens must be at least 1, task.per_style at least 2 and task.confirm at "
@@ -262,7 +272,7 @@ def by_style(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         "complied": "complied",
         "recognised": "recognised",
         "converted": "converted",
-        "recognised_not_converted": "not converted",
+        "recognised_not_converted": "recognised, not converted",
         "auroc": "AUROC",
     }
     return [

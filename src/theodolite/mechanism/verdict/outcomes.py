@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from theodolite.data.prompts import shown
 from theodolite.errors import DataError
 from theodolite.judging.refusal import score_refusal
+from theodolite.mechanism.states import encode_for_states
 
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
@@ -83,6 +84,7 @@ def answers(
     prompts: Sequence[Prompt],
     *,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    template: str = "auto",
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Completion]:
@@ -90,6 +92,7 @@ def answers(
 
     Args:
         max_new_tokens: a refusal that comes later is not seen.
+        template: how prompts are rendered, as for `read_states`.
         journal: finished answers are kept there and not written again.
 
     Raises:
@@ -98,8 +101,9 @@ def answers(
     from theodolite.engine import generate
 
     _check_ids(prompts)
+    encoded = encode_for_states(model, prompts, template=template) if prompts else []
     written = generate(
-        model, prompts, max_new_tokens=max_new_tokens, journal=journal, progress=progress
+        model, encoded, max_new_tokens=max_new_tokens, journal=journal, progress=progress
     )
     return {prompt.id: answer for prompt, answer in zip(prompts, written, strict=True)}
 
@@ -110,6 +114,7 @@ def outcomes(
     *,
     known: Mapping[str, str | None] | None = None,
     max_new_tokens: int = MAX_NEW_TOKENS,
+    template: str = "auto",
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Outcome]:
@@ -118,7 +123,7 @@ def outcomes(
     Args:
         known: verdicts (in the refusal scorer's words, None where it gave none) by prompt id that
             were made before; these prompts are not asked again, other ids are ignored.
-        max_new_tokens, journal, progress: as for `answers`.
+        max_new_tokens, template, journal, progress: as for `answers`.
 
     Raises:
         DataError: as `answers`; or a known verdict is not one of the scorer's.
@@ -130,7 +135,12 @@ def outcomes(
     told = {p.id: outcome_of(p.id, known[p.id]) for p in prompts if p.id in known}
     asked = [prompt for prompt in prompts if prompt.id not in told]
     written = answers(
-        model, asked, max_new_tokens=max_new_tokens, journal=journal, progress=progress
+        model,
+        asked,
+        max_new_tokens=max_new_tokens,
+        template=template,
+        journal=journal,
+        progress=progress,
     )
     scored = {p.id: judged(p, written[p.id].text) for p in asked}
     return {prompt.id: (told | scored)[prompt.id] for prompt in prompts}

@@ -106,6 +106,7 @@ def recognise(
         test.prompts,
         known=known,
         max_new_tokens=max_new_tokens,
+        template=read.template,
         journal=read.journal,
         progress=progress,
     )
@@ -134,16 +135,12 @@ def of_other_goals(
         {HARMFUL: [*train[0], *bare[0], *harmful], BENIGN: [*train[1], *bare[1], *benign]},
         dedupe=False,
     )
-    ids = {prompt.id for part in train for prompt in part}
-    # Styled requests name the bare one's id as their goal where it had none.
-    named = zip(together.prompts, together.groups, strict=True)
-    known = {group for prompt, group in named if prompt.id in ids}
-    chosen = [
-        i
-        for i, (prompt, group) in enumerate(zip(together.prompts, together.groups, strict=True))
-        if group not in known and prompt.goal_id not in ids
-    ]
-    return together.select(chosen)
+    fitted = {prompt.id for part in train for prompt in part}
+    group_of = dict(zip(together.ids, together.groups, strict=True))
+    known = {group_of[prompt_id] for prompt_id in fitted}
+    # A wrapped request may name the bare one's id as its goal.
+    other = [group_of[p.id] not in known and p.goal_id not in fitted for p in together.prompts]
+    return together.select(np.array(other))
 
 
 def gain_over_words(
