@@ -157,6 +157,36 @@ def test_a_wrapped_set_without_benign_requests_is_refused(refused: Refused, here
     assert "mine" in said and "benign" in said
 
 
+def test_layers_are_lent_each_others_probes(command: Command, here: Path) -> None:
+    words = ("-T", "causality=0", "-T", "layers=true", "-T", "untrained=0", "--json")
+    code, out, err = command("explain", "probes", *FILES, *words)
+    assert code == 0, err
+    table = json.loads(out)["tables"]["probes_by_layer"]
+    assert {(row["train_hidden_index"], row["test_hidden_index"]) for row in table} >= {(1, 2)}
+
+
+def test_an_exported_detector_does_not_stand_in_the_way_of_resuming(
+    command: Command, here: Path
+) -> None:
+    words = (*QUICK, "-T", "causality=0", "-T", "export=detector", "--out", "run")
+    assert command("explain", "probes", *FILES, *words)[0] == 0
+    (here / "run" / "complete").unlink()
+    code, _, err = command("explain", "probes", "--resume", "run")
+    assert code == 0, err
+
+
+def test_files_without_test_requests_leave_causality_out(command: Command, here: Path) -> None:
+    for label in ("harmful", "benign"):
+        rows = [json.loads(line) for line in (here / f"{label}.jsonl").open()]
+        train = [{**row, "split": "train"} for row in rows]
+        (here / f"{label}.jsonl").write_text("\n".join(map(json.dumps, train)))
+    words = (*QUICK, "-T", "tokens=words.json", "--json", "--out", "run")
+    code, out, err = command("explain", "probes", *FILES, *words)
+    assert code == 0, err
+    assert "probes_causality" not in json.loads(out)["tables"]
+    assert "Causality was left out" in (here / "run" / "report.html").read_text("utf-8")
+
+
 WRONG = {
     "one class": (("probes", "--harmful", "harmful.jsonl"), "--benign is missing"),
     "unknown option": (("probes", "-T", "probs=svm"), "probes"),
@@ -177,6 +207,8 @@ WRONG = {
     "unknown language": (("probes", "-T", "tokens=xx"), "'xx'"),
     "no word list": (("verdict", "-T", "tokens=none.json"), "There is no file"),
     "unknown detector": (("verdict", "-T", "probe=mlp"), "logistic"),
+    "unknown template": (("probes", "--template", "chatt"), "Did you mean `chat`"),
+    "no direction": (("probes", "-T", "probes=mlp", "-T", "export=new"), "direction"),
     "limit": (("lens", "--limit", "1"), "limit"),
     "no file": (("lens", "--harmful", "no.csv", "--benign", "no.csv"), "no.csv"),
     "api model": (("probes", "--model", "api:mockllm/model"), "hidden states"),

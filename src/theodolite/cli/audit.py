@@ -18,9 +18,9 @@ from theodolite.cli.options import (
     Revision,
     Seed,
     ShowText,
-    names_in,
     resumed_run,
 )
+from theodolite.text.lists import names_in
 
 
 def audit(

@@ -40,18 +40,17 @@ Resume = Annotated[
 TaskOptions = Annotated[
     list[str] | None,
     typer.Option(
-        "-T", "--task", metavar="KEY=VALUE", help="An option of the benchmark or analysis."
+        "-T",
+        "--task",
+        metavar="KEY=VALUE",
+        help="An option of the benchmark or analysis; `theodolite config eval|explain NAME` "
+        "lists them.",
     ),
 ]
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 ShowText = Annotated[
     bool, typer.Option("--show-text", help="Show harmful prompts and answers in the report.")
 ]
-
-
-def names_in(text: str | None) -> tuple[str, ...]:
-    """Split a comma-separated option into names."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def resumed_run(

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from theodolite.errors import ConfigError
 from theodolite.mechanism.requests import Requests, read_requests
+from theodolite.mechanism.states import check_template
 from theodolite.providers.opening import ModelRequest, identity_of, open_requested
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
+from theodolite.text.display import escape
 from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -120,6 +122,13 @@ def run_analysis(
     """
     analysis = load_analysis(name)
     analysis.check(request.task, request)
+    check_template(request.template)
+    export = getattr(request.task, "export", None)
+    if export is not None and resume is None and Path(export).exists():
+        raise ConfigError(
+            f"{escape(export, 200)} exists already.",
+            fix="Name a new folder with -T export=FOLDER.",
+        )
     requests = read_requests(
         request.harmful, request.benign, request.jailbreak, limit=request.limit
     )

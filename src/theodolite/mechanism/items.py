@@ -89,6 +89,12 @@ class Items:
         return np.asarray(self.labels == wanted)
 
     @property
+    def counts(self) -> str:
+        """How many items each class has, in words."""
+        sizes = np.bincount(self.labels, minlength=self.n_classes)
+        return ", ".join(f"{n} {name}" for n, name in zip(sizes, self.classes, strict=True))
+
+    @property
     def texts(self) -> tuple[str, ...]:
         """The request of each item."""
         return tuple(prompt.request for prompt in self.prompts)

@@ -16,7 +16,7 @@ from theodolite.mechanism.probes import explain as explain_probes
 from theodolite.mechanism.reader import Reader
 from theodolite.mechanism.requests import TEST, read_requests
 from theodolite.mechanism.verdict import explain as explain_verdict
-from theodolite.runs.panel import Cost, PanelContext, PanelResult, step_key
+from theodolite.runs.panel import Cost, PanelContext, PanelResult, extended, step_key
 
 PARTS: Final = (explain_probes, explain_lens, explain_graft, explain_verdict)
 EVERY_STYLE: Final = "benchmark,held_out,pressure"
@@ -118,7 +118,7 @@ def without_words(result: PanelResult, error: DataError) -> PanelResult:
     reason = f"the model's vocabulary has no words to read refusals by: {error.message}"
     units = {"verdict/recognised_not_converted": "share", "lens/gap": "nats"}
     missing = [not_measured(name, unit, reason) for name, unit in units.items()]
-    return explain_verdict.extended(
+    return extended(
         result, measurements=missing, how=[f"Lens, grafts and verdict were left out: {reason}"]
     )
 

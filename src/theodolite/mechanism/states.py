@@ -139,6 +139,17 @@ class States:
         )
 
 
+def check_template(template: str) -> None:
+    """Refuse a choice of template that does not exist, before a model is opened.
+
+    Raises: ConfigError: it is none of `TEMPLATES`.
+    """
+    if template not in TEMPLATES:
+        raise ConfigError(
+            f"There is no template choice {shown(template)}.", fix=did_you_mean(template, TEMPLATES)
+        )
+
+
 def resolve_template(model: LanguageModel, template: str) -> str:
     """Return "chat" or "none" for what was asked; "auto" is "chat" where the model has a template.
 
@@ -146,10 +157,7 @@ def resolve_template(model: LanguageModel, template: str) -> str:
         ConfigError: there is no such choice.
         CapabilityError: "chat" is asked, and the model brings no template.
     """
-    if template not in TEMPLATES:
-        raise ConfigError(
-            f"There is no template choice {shown(template)}.", fix=did_you_mean(template, TEMPLATES)
-        )
+    check_template(template)
     if template == "auto":
         return "chat" if model.chat.has_template else "none"
     if template == "chat" and not model.chat.has_template:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from theodolite.measure.measurement import Measurement
@@ -114,6 +114,15 @@ class PanelResult:
     limits: Sequence[str] = ()
     how: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def extended(result: PanelResult, **more: Any) -> PanelResult:
+    """Return a result with more entries in some of its fields, e.g. `tables` or `findings`."""
+    merged: dict[str, Any] = {}
+    for name, extra in more.items():
+        own = getattr(result, name)
+        merged[name] = {**own, **extra} if isinstance(extra, Mapping) else [*own, *extra]
+    return replace(result, **merged)
 
 
 class Panel(Protocol):

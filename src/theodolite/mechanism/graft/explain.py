@@ -35,6 +35,7 @@ from theodolite.mechanism.states import encode_for_states, read_states
 from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, Outcome, judged
 from theodolite.runs.panel import PanelResult
 from theodolite.text.hashing import item_seed
+from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
@@ -86,7 +87,7 @@ def check(options: Options, request: ExplainRequest) -> None:
     """
     check_mode(options.mode, options.alpha, None)
     known("cache", options.cache, CACHES)
-    for kind in names(options.kinds):
+    for kind in names_in(options.kinds):
         known("donor", kind, KINDS)
     check_tokens(options.tokens)
     check_alone(request)
@@ -121,17 +122,12 @@ def _check_answers(options: Options) -> None:
         )
 
 
-def names(text: str) -> list[str]:
-    """Split a comma-separated option into names."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def depths(options: Options) -> list[int]:
     """Return the hidden indices at which answers are written.
 
     Raises: ConfigError: one is not a whole number.
     """
-    found = names(options.answers)
+    found = names_in(options.answers)
     for word in found:
         if not word.isdecimal():
             raise ConfigError(
@@ -156,7 +152,7 @@ def explain(
         recipients,
         donors,
         classes=token_classes(subject.model, options.tokens, *requests.part(TRAIN)),
-        kinds=names(options.kinds),
+        kinds=names_in(options.kinds),
         mode=options.mode,
         alpha=options.alpha,
         window=options.window,

@@ -175,11 +175,9 @@ def token_classes(
 def how(lens: LensResult, items: Items, source: str) -> list[str]:
     """Say what was read and by which lists."""
     kind = "tuned lens" if lens.translated else "logit lens"
-    counts = ", ".join(
-        f"{int((items.labels == i).sum())} {name}" for i, name in enumerate(items.classes)
-    )
     return [
-        f"A {kind} at {lens.position} of {counts} requests ({source}); template {lens.template}.",
+        f"A {kind} at {lens.position} of {items.counts} requests ({source}); template "
+        f"{lens.template}.",
         f"Token lists: {lens.classes.name}, {len(lens.classes.positive)} friendly and "
         f"{len(lens.classes.negative)} refusing tokens. The log-odds compare all of their "
         "probability, not only the top tokens.",

@@ -12,13 +12,18 @@ import numpy as np
 from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, PromptSet
 from theodolite.data.styles import jailbreak_styles, styled
-from theodolite.errors import ConfigError, DataError
-from theodolite.measure.measurement import Measurement
-from theodolite.mechanism.detector.detector import train_detector
+from theodolite.errors import ConfigError
+from theodolite.mechanism.detector.file import LINEAR_PROBES
 from theodolite.mechanism.items import JAILBREAK, Items, make_items
 from theodolite.mechanism.lens.explain import check_tokens, token_classes
-from theodolite.mechanism.probes.causality import probe_causality, probe_directions
-from theodolite.mechanism.probes.causality_result import CausalityResult
+from theodolite.mechanism.probes.asides import (
+    Placed,
+    beside_base,
+    between_languages,
+    between_layers,
+    causality,
+    export,
+)
 from theodolite.mechanism.probes.fitting import METHOD_VERSION, PAPER, ProbeOptions, probe
 from theodolite.mechanism.probes.report import (
     figures,
@@ -27,20 +32,18 @@ from theodolite.mechanism.probes.report import (
     labels,
     measurements,
     outcomes,
-    over_base,
 )
 from theodolite.mechanism.probes.result import ProbeResult
-from theodolite.mechanism.probes.transfer import by_language, transfer_matrix
 from theodolite.mechanism.reader import Reader
 from theodolite.mechanism.requests import TEST, TRAIN
 from theodolite.mechanism.states import POSITIONS, States
 from theodolite.models.positions import check_position
 from theodolite.models.untrained import untrained
-from theodolite.runs.panel import PanelResult
+from theodolite.runs.panel import PanelResult, extended
+from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
-    from theodolite.mechanism.lens.token_classes import TokenClasses
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
 
@@ -67,6 +70,7 @@ class Options:
         causality: so many requests of each kind have the probe's direction taken out or put in;
             0 leaves this out.
         tokens: what counts as a refusing first word there; as for `explain lens`.
+        layers: also score every layer with every other layer's probe.
         three_way: also tell wrapped requests apart from both classes.
         export: a folder for the detector fitted on all requests.
     """
@@ -80,23 +84,18 @@ class Options:
     permutations: int = 100
     causality: int = 16
     tokens: str = "en"
+    layers: bool = False
     three_way: bool = False
     export: str | None = None
 
     def probe_options(self) -> ProbeOptions:
         """Return what the probes themselves are told."""
-        return ProbeOptions(
-            names(self.probes), names(self.splits), self.repeats, self.permutations, self.preset
-        )
+        probes, splits = names_in(self.probes), names_in(self.splits)
+        return ProbeOptions(probes, splits, self.repeats, self.permutations, self.preset)
 
     def places(self) -> tuple[str, ...]:
         """Return the positions that are read."""
-        return ("prompt_last",) if self.preset == PAPER else names(self.positions)
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Split a comma-separated option into names."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+        return ("prompt_last",) if self.preset == PAPER else names_in(self.positions)
 
 
 def check(options: Options, request: ExplainRequest) -> None:
@@ -112,9 +111,10 @@ def check(options: Options, request: ExplainRequest) -> None:
         raise ConfigError(
             "task.untrained and task.causality must be at least 0.", fix="Change that option."
         )
-    if options.export is not None and Path(options.export).exists():
+    if options.export is not None and names_in(options.probes)[0] not in LINEAR_PROBES:
         raise ConfigError(
-            f"{options.export} exists already.", fix="Name a new folder with -T export=FOLDER."
+            f"A detector is a direction, and the first probe is {names_in(options.probes)[0]}.",
+            fix=f"Put one of {', '.join(LINEAR_PROBES)} first.",
         )
 
 
@@ -148,43 +148,38 @@ def fit(read: Reader, subject: Subject, options: Options, *, seed: int) -> Panel
     if options.three_way or subject.requests.wrapped:
         wrapped = _three_classes(subject)
         results.append(probe(read(wrapped.prompts), wrapped, task="three_way", **how))
-    tables: dict[str, Sequence[Mapping[str, Any]]] = {
-        "probes": [row for result in results for row in frame(result)],
-        "probes_outcomes": [row for result in results for row in outcomes(result)],
-    }
-    found = [m for result in results for m in measurements(result)]
-    sentences = [sentence for result in results for sentence in findings(result)]
-    drawn = [figure for result in results for figure in figures(result)]
-    plain = {name: words for result in results for name, words in labels(result).items()}
-    between, left_out = _between_languages(states, items, options, seed)
-    tables |= between
-    if subject.base is not None:
-        tables_, extra = _beside_base(read, subject, items, options, results[0], how)
-        tables |= tables_
-        found += extra
-    if classes is not None:
-        caused = _causality(read, subject, states, items, classes, options, seed)
-        tables["probes_causality"] = caused.frame()
-        found += caused.measurements()
-        plain |= {one.name: _causal_label(one.name) for one in caused.measurements()}
-        drawn.append(caused.figure())
-    if options.export is not None:
-        sentences.append(_export(states, items, Path(options.export), options, seed))
-    return PanelResult(
-        measurements=found,
-        tables=tables,
-        figures=drawn,
-        findings=sentences,
+    result = PanelResult(
+        measurements=[m for one in results for m in measurements(one)],
+        tables={
+            "probes": [row for one in results for row in frame(one)],
+            "probes_outcomes": [row for one in results for row in outcomes(one)],
+        },
+        figures=[figure for one in results for figure in figures(one)],
+        findings=[sentence for one in results for sentence in findings(one)],
         limits=LIMITS,
-        how=[*_how(subject, items, results[0], options), *left_out],
-        labels=plain,
+        how=_how(subject, states, items, results[0], options),
+        labels={name: words for one in results for name, words in labels(one).items()},
     )
+    place = Placed(states, items, options.places()[0], results[0].probes[0], seed)
+    result = extended(result, **between_languages(place))
+    if options.layers:
+        result = extended(result, **between_layers(place))
+    if subject.base is not None:
+        base = replace(read, model=subject.base)(items.prompts)
+        result = extended(result, **beside_base(place, base, results[0], how))
+    if classes is not None:
+        shown = [in_pairs(part, seed)[: options.causality] for part in subject.requests.part(TEST)]
+        result = extended(result, **causality(place, read, shown, classes))
+    if options.export is not None:
+        result = extended(result, findings=[export(place, Path(options.export))])
+    return result
 
 
-DEPTHS: Final = 5  # at which directions are taken out and put in, evenly spread
 LIMITS: Final = (
     "That a classifier can read a property does not show that the model uses it.",
     "Probes find what these requests have in common; other requests may differ.",
+    "Intervals speak of these fitted probes on other requests like those tested; with few sources "
+    "or categories held out they are too narrow for requests from a new one.",
 )
 
 
@@ -192,7 +187,8 @@ def summary(result: PanelResult) -> list[dict[str, Any]]:
     """Return the headline's curve by layer, for the terminal."""
     every = result.tables["probes"]
     rows = [row for row in every if row["task"] == every[0]["task"]]
-    kind, position, name = rows[-1]["split"], rows[0]["position"], rows[0]["probe"]
+    kind = next((row["split"] for row in rows if row["headline"]), rows[0]["split"])
+    position, name = rows[0]["position"], rows[0]["probe"]
     return [
         {
             "hidden index": row["hidden_index"],
@@ -257,120 +253,20 @@ def styled_harmful(harmful: Sequence[Prompt]) -> list[Prompt]:
     return found
 
 
-def _transfer_options(items: Items, options: Options, seed: int) -> dict[str, Any]:
-    name = options.probe_options().resolved(items).probes[0]
-    return {"position": options.places()[0], "probe": name, "seed": seed}
-
-
-def _beside_base(
-    read: Reader,
-    subject: Subject,
-    items: Items,
-    options: Options,
-    own: ProbeResult,
-    how: dict[str, Any],
-) -> tuple[dict[str, Sequence[Mapping[str, Any]]], list[Measurement]]:
-    """Probe the base model on the same splits, and each model with the other's probes."""
-    assert subject.base is not None  # noqa: S101 - asked for only with a base
-    both = {"model": read(items.prompts), "base": replace(read, model=subject.base)(items.prompts)}
-    result = probe(both["base"], items, **how)
-    between = transfer_matrix(
-        both, dict.fromkeys(both, items), **_transfer_options(items, options, seed=own.seed)
-    )
-    tables: dict[str, Sequence[Mapping[str, Any]]] = {
-        "probes_base": frame(result),
-        "probes_between_models": between.frame(),
-    }
-    return tables, [over_base(own, result)]
-
-
-def _between_languages(
-    states: States, items: Items, options: Options, seed: int
-) -> tuple[dict[str, Sequence[Mapping[str, Any]]], list[str]]:
-    """Return the transfer table where there are several languages, or why there is none."""
-    if len({tag for tag in items.languages if tag}) < 2:
-        return {}, []
-    try:
-        matrix = transfer_matrix(
-            *by_language(states, items), **_transfer_options(items, options, seed)
-        )
-    except DataError as error:
-        return {}, [f"Transfer between languages was left out: {error.message}"]
-    return {"probes_by_language": matrix.frame()}, []
-
-
-def _causality(
-    read: Reader,
-    subject: Subject,
-    states: States,
-    items: Items,
-    classes: TokenClasses,
-    options: Options,
-    seed: int,
-) -> CausalityResult:
-    """Take the probes' directions out of other requests, and put them in."""
-    harmful, benign = (
-        in_pairs(part, seed)[: options.causality] for part in subject.requests.part(TEST)
-    )
-    apart = {prompt.id for prompt in (*harmful, *benign)}
-    groups = {g for g, p in zip(items.groups, items.prompts, strict=True) if p.id in apart}
-    train = items.select([i for i, group in enumerate(items.groups) if group not in groups])
-    position = options.places()[0]
-    top = subject.model.anatomy.n_layers
-    depths = sorted({max(1, round(top * i / (DEPTHS + 1))) for i in range(1, DEPTHS + 1)})
-    directions = probe_directions(
-        states.rows(train.ids), train, position=position, hidden_indices=depths, seed=seed
-    )
-    return probe_causality(
-        read.model,
-        directions,
-        harmful,
-        benign,
-        classes,
-        fitted_on=(states.rows(train.ids), train),
-        position=position,
-        template=subject.template,
-        seed=seed,
-        progress=read.progress,
-    )
-
-
-def _causal_label(name: str) -> str:
-    """Return plain words for `causality/<what was done>/<hidden index>`."""
-    _, done, index = name.split("/")
-    words = {
-        "removal": "lean to refusal, harmful requests without the direction",
-        "addition": "lean to refusal, benign requests with the direction",
-    }
-    return f"{words[done]}, hidden index {index}"
-
-
-def _export(states: States, items: Items, folder: Path, options: Options, seed: int) -> str:
-    probe_name = options.probe_options().resolved(items).probes[0]
-    detector = train_detector(
-        states, items, position=options.places()[0], probe=probe_name, seed=seed
-    )
-    detector.save(folder)
-    return (
-        f"The detector was written to {folder}: hidden_index {detector.hidden_index}, "
-        f"{detector.position}."
-    )
-
-
-def _how(subject: Subject, items: Items, result: ProbeResult, options: Options) -> list[str]:
-    counts = ", ".join(
-        f"{int((items.labels == i).sum())} {name}" for i, name in enumerate(items.classes)
-    )
+def _how(
+    subject: Subject, states: States, items: Items, result: ProbeResult, options: Options
+) -> list[str]:
     dropped = {
         "exact duplicates": sum(items.exact_duplicates.values()),
         "near duplicates": sum(items.near_duplicates.values()),
     }
     left_out = ", ".join(f"{count} {what}" for what, count in dropped.items())
     sentences = [
-        f"{counts} requests ({subject.requests.source}); left out: {left_out}; {items.tied} pairs "
-        "of look-alikes across classes never stand on both sides of a grouped split.",
-        f"Headline split: {result.headline} ({result.why}).",
-        f"States are read with template {subject.template}; hidden_index 0 is the embeddings.",
+        f"{items.counts} requests ({subject.requests.source}); left out: {left_out}; "
+        f"{items.tied} pairs of look-alikes across classes never stand on both sides of a grouped "
+        "split.",
+        f"Headline split: {result.headline}. {result.why}",
+        f"States are read with template {states.template}; hidden_index 0 is the embeddings.",
     ]
     if result.untrained:
         sentences.append(

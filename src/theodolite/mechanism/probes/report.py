@@ -209,8 +209,9 @@ def _conclusion(found: dict[str, Measurement]) -> str:
         )
     if over_untrained:
         return (
-            "Training helps over an untrained network, but the words alone do as well: the curve "
-            "is no evidence that the network recognises anything beyond surface text."
+            "Training helps over an untrained network, but that the states hold more than the "
+            "words give away is not shown: the curve is no evidence of recognition beyond surface "
+            "text."
         )
     return "Nothing beyond the words and the bare architecture is shown by these requests."
 
@@ -272,6 +273,7 @@ def _frame(result: ProbeResult, kind: str, position: str, probe: str) -> list[di
                 "probe": probe,
                 "task": result.task,
                 "split": kind,
+                "headline": kind == result.headline,
                 "accuracy": float(curve.values[i]),
                 "balanced_accuracy": balanced_accuracy(predicted, truth, classes),
                 "auroc": auroc(scores, truth) if scored else None,

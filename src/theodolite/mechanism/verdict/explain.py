@@ -26,7 +26,7 @@ from theodolite.mechanism.verdict.decide import (
 from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, outcomes
 from theodolite.mechanism.verdict.recognition import READ_AT, Recognition, recognise
 from theodolite.models.positions import check_position
-from theodolite.runs.panel import PanelResult, Sample
+from theodolite.runs.panel import PanelResult, Sample, extended
 from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class Options:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError or DataError: an unknown style, position, probe or token list, a count, a
-        folder that is taken, or a base model, which nothing would be compared with.
+    Raises: ConfigError or DataError: an unknown style, position, probe or token list, a count, or a
+        base model, which nothing would be compared with.
     """
     style_names(options.styles)
     check_position(options.position)
@@ -86,10 +86,6 @@ def check(options: Options, request: ExplainRequest) -> None:
             "task.max_tokens must be at least 1, task.per_style at least 2 and task.confirm at "
             "least 0.",
             fix="Change that option.",
-        )
-    if options.export is not None and Path(options.export).exists():
-        raise ConfigError(
-            f"{options.export} exists already.", fix="Name a new folder with -T export=FOLDER."
         )
 
 
@@ -154,7 +150,13 @@ def _confirm(
     failed = sample_not_converted(found.result, found.asked, limit=options.confirm, seed=seed)
     if not failed:
         return "no request was recognised, not converted and answered"
-    told = outcomes(subject.model, found.items.prompts, max_new_tokens=options.max_tokens, **kept)
+    told = outcomes(
+        subject.model,
+        found.items.prompts,
+        max_new_tokens=options.max_tokens,
+        template=subject.template,
+        **kept,
+    )
     if {"refused", "complied"} - {told[i].label for i in found.items.ids}:
         return "the train requests were all refused or all answered, so there is no direction"
     index = found.curve.read_index
@@ -169,6 +171,7 @@ def _confirm(
         hidden_index=index,
         groups=groups,
         max_new_tokens=options.max_tokens,
+        template=subject.template,
         seed=seed,
         **kept,
     )
@@ -178,7 +181,7 @@ def report(found: Recognition, source: str) -> PanelResult:
     """Return the verdict in measurements, tables, a figure and words."""
     result, curve = found.result, found.curve
     gain = [] if result.gain is None else [result.gain]
-    conversion = curve.measurements()[0]
+    conversion = replace(curve.measurements()[0], name="verdict/conversion")
     return PanelResult(
         measurements=[*result.measurements(), *gain, conversion, *found.detector.measurements()],
         tables={
@@ -219,7 +222,7 @@ def labels() -> dict[str, str]:
         "verdict/recognised_not_converted": "failed refusals recognised but not converted",
         "verdict/overridden": "failed refusals converted, overridden later",
         "verdict/detector_over_words": "detector minus the words alone",
-        "lens/conversion": "layer from which harmful requests lean to refusing words",
+        "verdict/conversion": "layer from which harmful requests lean to refusing words",
     }
 
 
@@ -250,15 +253,6 @@ def with_confirmation(result: PanelResult, confirmed: Confirmation | str) -> Pan
         tables={"verdict_confirmation": confirmed.frame()},
         findings=[confirmed.finding()],
     )
-
-
-def extended(result: PanelResult, **more: Any) -> PanelResult:
-    """Return a result with more measurements, tables, findings or sentences on how."""
-    merged: dict[str, Any] = {}
-    for name, extra in more.items():
-        own = getattr(result, name)
-        merged[name] = {**own, **extra} if isinstance(extra, dict) else [*own, *extra]
-    return replace(result, **merged)
 
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:

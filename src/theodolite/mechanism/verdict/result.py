@@ -162,12 +162,6 @@ class VerdictResult:
             bounds=bounds,
         )
 
-    def label_shares(self, stratum: str) -> dict[str, float | None]:
-        """Return each label's share of the harmful prompts with an outcome; None without any."""
-        counts = Counter(case.label for case in self.of(stratum, HARMFUL))
-        scored = counts.total() - counts[NO_OUTCOME]
-        return {label: counts[label] / scored if scored else None for label in LABELS[:-1]}
-
     def over_benign(self, stratum: str, rate: str = "recognised") -> Measurement:
         """Return recognised (or converted) harmful minus benign requests; see `over_benign`."""
         name = _name(stratum, HARMFUL, f"{rate}_over_benign")
