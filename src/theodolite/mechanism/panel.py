@@ -20,6 +20,15 @@ from theodolite.runs.panel import Cost, PanelContext, PanelResult, extended, ste
 
 PARTS: Final = (explain_probes, explain_lens, explain_graft, explain_verdict)
 EVERY_STYLE: Final = "benchmark,held_out,pressure"
+# What the summary shows of the panel: one figure per question.
+HEADLINES: Final = (
+    "probes/harmful_vs_benign/accuracy",
+    "probes/harmful_vs_benign/gain_over_text",
+    "probes/harmful_vs_benign/gain_over_untrained",
+    "verdict/not_recognised",
+    "verdict/recognised_not_converted",
+    "lens/gap",
+)
 # Measured with SmolLM2 on 2 threads: seconds per answer of 48 tokens.
 ANSWER_SECONDS: Final = 0.24
 
@@ -143,7 +152,9 @@ def merged(*parts: tuple[PanelResult, int]) -> PanelResult:
     """
     results = [result for result, _ in parts]
     by_name = {m.name: m for result in reversed(results) for m in result.measurements}
-    order = dict.fromkeys(m.name for result in results for m in result.measurements)
+    leading = [name for name in HEADLINES if name in by_name]
+    every = [m.name for result in results for m in result.measurements]
+    order = dict.fromkeys([*leading, *every])
     together: dict[str, Any] = {
         name: [entry for result in results for entry in getattr(result, name)]
         for name in ("figures", "samples", "how")

@@ -32,7 +32,8 @@ from theodolite.mechanism.lens.explain import check_alone, check_tokens, token_c
 from theodolite.mechanism.random_vectors import random_vector
 from theodolite.mechanism.requests import TEST, TRAIN
 from theodolite.mechanism.states import encode_for_states, read_states
-from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, Outcome, judged
+from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, OFFLINE_SCORER, Outcome, judged
+from theodolite.mechanism.verdict.result import complied_by
 from theodolite.runs.panel import PanelResult
 from theodolite.text.hashing import item_seed
 from theodolite.text.lists import names_in
@@ -301,6 +302,7 @@ def _answer_measurements(
             clusters=clusters,
             floor=floor,
             reasons=[one.reason for one in told["mean"]],
+            judge=complied_by(OFFLINE_SCORER),
             seed=seed,
         ),
         paired_difference(
