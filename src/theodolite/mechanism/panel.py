@@ -67,7 +67,7 @@ PLANS: Final[Mapping[str, Plan]] = {
         explain_graft.Options(kinds="mean,matched"),
         explain_verdict.Options(per_style=24, styles=EVERY_STYLE),
         wrapped=360,
-        seconds=240,
+        seconds=420,
     ),
     "full": Plan(
         explain_probes.Options(
@@ -76,7 +76,7 @@ PLANS: Final[Mapping[str, Plan]] = {
         explain_graft.Options(recipients=48, donors=48, kinds="mean,fixed,matched"),
         explain_verdict.Options(styles=EVERY_STYLE, confirm=24),
         wrapped=1440,
-        seconds=1200,
+        seconds=3600,
     ),
 }
 
