@@ -238,7 +238,7 @@ def read_states(
     _check_ids(prompts)
     encoded = encode_for_states(model, prompts, template=template)
     values = _captured(model, encoded, places, indices, journal, progress)
-    if indices[0] == 0 and _feeds_bare_embeddings(model):
+    if indices[0] == 0 and _feeds_bare_embeddings(model, journal):
         check_embeddings(model, encoded, places, values[:, 0])
     rows = [(e.key, e.instruction, e.template) for e in encoded]
     return States(
@@ -318,7 +318,7 @@ def _captured(
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
-def _feeds_bare_embeddings(model: LanguageModel) -> bool:
+def _feeds_bare_embeddings(model: LanguageModel, journal: Journal | None) -> bool:
     """Return whether the first block reads token embeddings and nothing else (tried on 3 tokens).
 
     Note: false for families that scale, norm or add positions. Under interventions it is not known.
@@ -327,7 +327,10 @@ def _feeds_bare_embeddings(model: LanguageModel) -> bool:
         return False
     ids = tuple(range(2, 5))
     probe = Encoded(ids, "", (0, 3), (3, 3), content_key(ids))
-    read = capture(model, [probe], sites=("resid_pre",), layers=(0,), positions=(0, 1, 2))
+    places = (0, 1, 2)
+    read = capture(
+        model, [probe], sites=("resid_pre",), layers=(0,), positions=places, journal=journal
+    )
     return torch.equal(read.get("resid_pre")[0, 0], _embedded(model, ids))
 
 
