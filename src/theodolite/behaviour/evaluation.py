@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from theodolite.behaviour.registry import benchmark
 from theodolite.errors import ConfigError
 from theodolite.providers.opening import ModelRequest, identity_of, open_requested
+from theodolite.runs.config import with_task
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
 
@@ -61,13 +62,7 @@ def load_benchmark(name: str) -> Benchmark:
 
 def request_schema(name: str) -> type[Any]:
     """Return the dataclass of `eval NAME`: the request, and the benchmark's options as `task`."""
-    options = load_benchmark(name).Options
-    return make_dataclass(
-        "EvalConfig",
-        [("task", options, field(default_factory=options))],
-        bases=(EvalRequest,),
-        frozen=True,
-    )
+    return with_task(EvalRequest, load_benchmark(name).Options)
 
 
 def run_benchmark(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from theodolite.data.json_object import read_json_object
 from theodolite.engine.interventions import KINDS, Intervention
 from theodolite.errors import ConfigError, DataError, RunError
 from theodolite.runs.atomic import write_file
@@ -87,7 +88,9 @@ def load_interventions(path: Path, model: LanguageModel) -> list[Intervention]:
             message names the entry and the field.
     """
     where = escape(str(path), 200)
-    record = _read(path, where)
+    record = read_json_object(
+        path, most_bytes=_MAX_BYTES, fix="Give a file written by save_interventions."
+    )
     if record.get("version") != VERSION:
         raise DataError(
             f"{where}: version is {escape(str(record.get('version')), 20)}, not {VERSION}.",
@@ -112,23 +115,6 @@ def load_interventions(path: Path, model: LanguageModel) -> list[Intervention]:
             raise DataError(f"{where}, entry {number}: {error.message}", fix=error.fix) from error
         found.append(intervention)
     return found
-
-
-def _read(path: Path, where: str) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(
-                f"{where} is larger than {_MAX_BYTES} bytes.", fix="Is it the right file?"
-            )
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{where} cannot be read as JSON: {escape(str(error), 120)}.",
-            fix="Give a file written by save_interventions.",
-        ) from error
-    if not isinstance(record, dict):
-        raise DataError(f"{where} is not a JSON object.", fix="See the file form in the docs.")
-    return record
 
 
 def _tensors(path: Path, where: str, rows: Sequence[Any]) -> dict[str, torch.Tensor]:

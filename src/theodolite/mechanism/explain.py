@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, make_dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -13,6 +13,7 @@ from theodolite.errors import ConfigError
 from theodolite.mechanism.requests import Requests, read_requests
 from theodolite.mechanism.states import check_template
 from theodolite.providers.opening import ModelRequest, identity_of, open_requested
+from theodolite.runs.config import with_task
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
 from theodolite.text.display import escape
@@ -91,13 +92,7 @@ def load_analysis(name: str) -> Analysis:
 
 def request_schema(name: str) -> type[Any]:
     """Return the dataclass of `explain NAME`: the request, and the analysis's options as `task`."""
-    options = load_analysis(name).Options
-    return make_dataclass(
-        "ExplainConfig",
-        [("task", options, field(default_factory=options))],
-        bases=(ExplainRequest,),
-        frozen=True,
-    )
+    return with_task(ExplainRequest, load_analysis(name).Options)
 
 
 def command_of(name: str) -> str:

@@ -70,6 +70,14 @@ def config_toml(config: Any) -> str:
     return "\n".join(_toml_lines(config, "")) + "\n"
 
 
+def with_task(request: type[Any], options: type[Any]) -> type[Any]:
+    """Return a request's dataclass with one more field, the table `task` of further options."""
+    added = [("task", options, dataclasses.field(default_factory=options))]
+    return dataclasses.make_dataclass(
+        f"{request.__name__}Task", added, bases=(request,), frozen=True
+    )
+
+
 def typed_options(config: Any, *, leave: Sequence[str] = ()) -> list[str]:
     """Return what one would type for a configuration: the options that are not the default.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from theodolite.data.json_object import read_json_object
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.lens.vocabulary import (
     CLASSES,
@@ -44,6 +45,7 @@ __all__ = [
 
 _KEYS = (*CLASSES, "name", "source")
 _MAX_BYTES = 2**20
+_FORM = 'Give {"positive": [...], "negative": [...], "neutral": [...]}.'
 
 # The published list holds beginnings of words without marking them. Two are long enough to stand
 # for their words; the others begin hundreds of unrelated words and match only as tokens.
@@ -79,7 +81,10 @@ def read_token_classes(
     if isinstance(source, Mapping):
         record, where = dict(source), "The token lists"
     else:
-        record, where = _read(Path(source)), escape(str(source), 200)
+        record, where = (
+            read_json_object(Path(source), most_bytes=_MAX_BYTES, fix=_FORM),
+            escape(str(source), 200),
+        )
     name = str(record.get("name") or ("token lists" if isinstance(source, Mapping) else source))
     lists = _lists(record, where)
     return _match(lists, model, name, where, published=name == _PUBLISHED)
@@ -115,27 +120,6 @@ def _bundled() -> dict[str, dict[str, list[str]]]:
     file = resources.files("theodolite.mechanism.lens") / "token_lists.json"
     lists: dict[str, dict[str, list[str]]] = json.loads(file.read_text(encoding="utf-8"))
     return lists
-
-
-def _read(path: Path) -> dict[str, Any]:
-    where = escape(str(path), 200)
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise DataError(
-                f"{where} is larger than {_MAX_BYTES} bytes.", fix="Is it the right file?"
-            )
-        record = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{where} cannot be read as JSON: {escape(str(error), 120)}.",
-            fix='Give {"positive": [...], "negative": [...], "neutral": [...]}.',
-        ) from error
-    if not isinstance(record, dict):
-        raise DataError(
-            f"{where} is not a JSON object.",
-            fix='Give {"positive": [...], "negative": [...], "neutral": [...]}.',
-        )
-    return record
 
 
 def _lists(record: Mapping[str, Any], where: str) -> dict[str, list[str]]:
