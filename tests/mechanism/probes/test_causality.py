@@ -65,8 +65,11 @@ def test_every_change_equals_a_whole_forward(family: str, erase: str) -> None:
     wanted = directions(model, (0, 2, top))
     if erase == "leace":  # the embeddings of the last word may not vary enough to be erased
         del wanted[0]
-    found = probe_causality(model, wanted, HARMFUL, BENIGN, CLASSES, controls=2, erase=erase)
+    # One reading for both sides: two readings in other batches differ by float32 rounding.
     states = read_states(model, [*HARMFUL, *BENIGN], positions=("instruction_last",))
+    items = make_items({"harmful": HARMFUL, "benign": BENIGN}, dedupe=False)
+    settings = {"controls": 2, "erase": erase, "fitted_on": (states, items)}
+    found = probe_causality(model, wanted, HARMFUL, BENIGN, CLASSES, **settings)
     labels = np.repeat([1, 0], [len(HARMFUL), len(BENIGN)])
     for row, (index, direction) in enumerate(wanted.items()):
         unit = torch.from_numpy(direction / np.linalg.norm(direction))
