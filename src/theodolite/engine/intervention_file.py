@@ -4,6 +4,7 @@
         {"kind": "direction", "layer": 3, "site": "resid_post", "direction_ref": "d0",
          "operator": "ablate", "epsilon": null, "alpha": 0.0, "heads": null, "positions": "all"}]}
 
+A head mean may also name its `target`: "q", "k" or "v".
 `steer.json` keeps its tensors in `steer.safetensors`. Loading reads data only, checks every field
 against the open model, and changes nothing: only `apply` acts, and only inside its context.
 """
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 # Fields of the file and of the dataclasses; tensors are named by `direction_ref`.
-_FIELDS = ("layer", "site", "heads", "operator", "epsilon", "alpha", "positions")
+_FIELDS = ("layer", "site", "heads", "operator", "target", "epsilon", "alpha", "positions")
 _TENSORS = {"head": "vector", "direction": "direction", "residual": "vector"}
 _TAKES = {
-    "head": {"layer", "heads", "operator", "epsilon", "positions"},
+    "head": {"layer", "heads", "operator", "target", "epsilon", "positions"},
     "direction": {"layer", "site", "operator", "alpha", "positions"},
     "residual": {"layer", "site", "operator", "alpha", "positions"},
     "mlp": {"layer", "operator", "epsilon", "positions"},
@@ -138,8 +139,9 @@ def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention
     given = {name: value for name, value in row.items() if value is not None and name != "kind"}
     reference = given.pop("direction_ref", None)
     takes = _TAKES[kind]
-    if kind not in ("direction", "residual") and given.get("site") == KINDS[kind].SITES[0]:
-        del given["site"]  # these kinds have one site; naming it right is fine
+    site = None
+    if "site" not in takes:  # it follows from the operator; naming it right is fine
+        site = given.pop("site", None)
     for name in given:
         if name not in takes:
             raise ConfigError(f"{escape(str(name), 40)} does not belong to kind '{kind}'.")
@@ -154,14 +156,19 @@ def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention
                 f"direction_ref is '{escape(str(reference), 40)}', which the tensor file lacks."
             )
         values[tensor] = tensors[reference]
-    return KINDS[kind](**values)
+    intervention = KINDS[kind](**values)
+    if site is not None and site != intervention.at:
+        raise ConfigError(
+            f"site does not belong here: this operator of kind '{kind}' acts at {intervention.at}."
+        )
+    return intervention
 
 
 def _checked(name: str, value: Any) -> Any:
     """Return a JSON value as the dataclass wants it, or name the field that is of another type."""
     if name == "layer" and type(value) is int:
         return value
-    if name in ("site", "operator") and isinstance(value, str):
+    if name in ("site", "operator", "target") and isinstance(value, str):
         return value
     if name in ("epsilon", "alpha") and type(value) in (int, float) and abs(value) < float("inf"):
         return float(value)

@@ -8,21 +8,20 @@ prefix sharing, padding and decoding do not change what is touched.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import torch
 
+from theodolite.engine.intervention_fields import digest, known, shaped
 from theodolite.engine.passes import PassContext, current_pass
 from theodolite.errors import CapabilityError, ConfigError
+from theodolite.models.attention import Attend, require_interface, visiting
 from theodolite.models.taps import write
-from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
-from theodolite.text.suggest import nearest
 
 if TYPE_CHECKING:
     from theodolite.models.anatomy import Anatomy
@@ -64,7 +63,7 @@ class Intervention:
         parts: list[Any] = [self.KIND]
         for item in fields(self):
             value = getattr(self, item.name)
-            parts.append([item.name, _digest(value) if torch.is_tensor(value) else value])
+            parts.append([item.name, digest(value) if torch.is_tensor(value) else value])
         return content_key(json.loads(json.dumps(parts)))
 
     def check(self, anatomy: Anatomy) -> None:
@@ -72,15 +71,15 @@ class Intervention:
 
         Raises: ConfigError: naming the field.
         """
-        _known("operator", self.operator, self.OPERATORS)
-        _known("site", self.at, self.SITES)
+        known("operator", self.operator, self.OPERATORS)
+        known("site", self.at, self.SITES)
         if not 0 <= self.layer < anatomy.n_layers:
             raise ConfigError(
                 f"layer is {self.layer}, and the model has {anatomy.n_layers} layers.",
                 fix=f"Use 0 to {anatomy.n_layers - 1}.",
             )
         if isinstance(self.positions, str):
-            _known("positions", self.positions, NAMED_POSITIONS)
+            known("positions", self.positions, NAMED_POSITIONS)
         elif not self.positions:
             raise ConfigError("positions is empty.", fix="Name at least one position.")
 
@@ -88,28 +87,71 @@ class Intervention:
         """Return the function from site values (row, position, width) to new ones."""
         raise TypeError("use one of the kinds of intervention")
 
+    def entered(self, anatomy: Anatomy) -> AbstractContextManager[None]:
+        """Return the context in which the change acts on every forward of the model."""
+        change = self.change(anatomy)
+
+        def placed(value: torch.Tensor) -> torch.Tensor:
+            mask = self.touched()[..., None].to(value.device)
+            return torch.where(mask, change(value), value)
+
+        tap = anatomy.tap(self.layer, self.at)
+        return write(tap, change if self.positions == "all" else placed)
+
+    def touched(self) -> torch.Tensor:
+        """Return which tokens of the running pass are changed; bool, axes (row, position).
+
+        Raises: CapabilityError: the forward was not started by the engine.
+        """
+        context = current_pass.get()
+        if context is None:
+            raise CapabilityError(
+                f"An intervention at positions {self.positions!r}",
+                "this forward was not started by the engine, so it has no prompt",
+                'Use capture, score or generate, or positions "all"',
+            )
+        return touched(self.positions, context)
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class HeadIntervention(Intervention):
-    """Change the outputs of attention heads before the output projection.
+    """Change what attention heads read, or their outputs before the output projection.
 
     Args:
         heads: indices of query heads.
-        operator: "zero"; "scale" (multiply by `epsilon`); "replace" (by `vector`).
-        epsilon: factor of "scale".
+        operator: "zero"; "scale" (multiply by `epsilon`); "replace" (by `vector`);
+            "undifferentiated" (queries times `epsilon` after norm and rotation: at 0 every position
+            takes the mean of the values it can see); "head_mean" (`target` becomes the mean over
+            the block's heads, arXiv:2410.13708, section C).
+        epsilon: factor of "scale" and "undifferentiated".
         vector: new head outputs, axes (head, head_dim) in the order of `heads`.
+        target: of "head_mean": "q" (queries), "k" (keys; only where no two heads share one) or "v"
+            (head outputs, the default).
     """
 
     KIND = "head"
-    OPERATORS = ("zero", "scale", "replace")
-    SITES = ("head_z",)
+    OPERATORS = ("zero", "scale", "replace", "undifferentiated", "head_mean")
+    SITES = ("head_z", "head_q", "head_k")
 
     heads: tuple[int, ...]
     epsilon: float = 0.0
     vector: torch.Tensor | None = None
+    target: str | None = None
+
+    @property
+    def at(self) -> str:
+        """The site that is changed."""
+        if self.operator == "undifferentiated":
+            return "head_q"
+        if self.operator == "head_mean":
+            return {"q": "head_q", "k": "head_k"}.get(self.target or "v", "head_z")
+        return "head_z"
 
     def check(self, anatomy: Anatomy) -> None:
-        """See `Intervention.check`."""
+        """See `Intervention.check`.
+
+        Raises: CapabilityError: the family does not show what its attention reads.
+        """
         super().check(anatomy)
         for head in self.heads:
             if not 0 <= head < anatomy.n_heads:
@@ -120,23 +162,59 @@ class HeadIntervention(Intervention):
         if not self.heads:
             raise ConfigError("heads is empty.", fix="Name at least one head.")
         if self.operator == "replace":
-            _shaped("vector", self.vector, (len(self.heads), anatomy.head_dim))
+            shaped("vector", self.vector, (len(self.heads), anatomy.head_dim))
+        if self.target is not None:
+            if self.operator != "head_mean":
+                raise ConfigError(
+                    f"target does not belong to the operator {self.operator}.",
+                    fix="Leave it out, or use the operator head_mean.",
+                )
+            known("target", self.target, ("q", "k", "v"))
+        if self.at == "head_k" and anatomy.n_kv_heads < anatomy.n_heads:
+            raise ConfigError(
+                f"target is 'k', and this model's {anatomy.n_heads} heads share "
+                f"{anatomy.n_kv_heads} keys.",
+                fix="Use target q or v.",
+            )
+        if self.at != "head_z":
+            require_interface(anatomy)
 
     def change(self, anatomy: Anatomy) -> Change:
         """See `Intervention.change`."""
         heads = list(self.heads)
-        shape = (anatomy.n_heads, anatomy.head_dim)
-        factor = self.epsilon if self.operator == "scale" else 0.0
+        factor = 0.0 if self.operator == "zero" else self.epsilon
 
         def fn(value: torch.Tensor) -> torch.Tensor:
-            new = value.reshape(*value.shape[:-1], *shape).clone()
+            new = value.reshape(*value.shape[:-1], anatomy.n_heads, -1).clone()
             if self.operator == "replace" and self.vector is not None:
                 new[..., heads, :] = self.vector.to(value)
+            elif self.operator == "head_mean":
+                new[..., heads, :] = new.mean(-2, keepdim=True)
             else:
                 new[..., heads, :] = new[..., heads, :] * factor
             return new.flatten(-2)
 
         return fn
+
+    def entered(self, anatomy: Anatomy) -> AbstractContextManager[None]:
+        """See `Intervention.entered`."""
+        if self.at != "head_k":
+            return super().entered(anatomy)
+        change = self.change(anatomy)
+
+        def visitor(
+            attend: Attend, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
+        ) -> torch.Tensor:
+            by_place = key.transpose(1, 2)
+            new = change(by_place.flatten(2)).reshape(by_place.shape).transpose(1, 2)
+            z = attend(query, new, value)
+            if self.positions == "all":
+                return z
+            # The positions are those that look: the others go on seeing the keys as they are.
+            mask = self.touched()[..., None, None].to(z.device)
+            return torch.where(mask, z, attend(query, key, value))
+
+        return visiting(anatomy.attention(self.layer), visitor)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -167,7 +245,7 @@ class DirectionIntervention(Intervention):
     def check(self, anatomy: Anatomy) -> None:
         """See `Intervention.check`."""
         super().check(anatomy)
-        _shaped("direction", self.direction, (anatomy.d_model,))
+        shaped("direction", self.direction, (anatomy.d_model,))
         if not float(self.direction.norm()) > 0.0:
             raise ConfigError("direction is the zero vector.", fix="Give a vector with a length.")
 
@@ -218,7 +296,7 @@ class ResidualIntervention(Intervention):
     def check(self, anatomy: Anatomy) -> None:
         """See `Intervention.check`."""
         super().check(anatomy)
-        _shaped("vector", self.vector, (anatomy.d_model,))
+        shaped("vector", self.vector, (anatomy.d_model,))
 
     def change(self, anatomy: Anatomy) -> Change:
         """See `Intervention.change`."""
@@ -282,8 +360,7 @@ def apply(model: LanguageModel, *interventions: Intervention) -> Iterator[Langua
     before = model.interventions
     with ExitStack() as hooks:
         for intervention in interventions:
-            tap = model.anatomy.tap(intervention.layer, intervention.at)
-            hooks.enter_context(write(tap, _placed(intervention, model.anatomy)))
+            hooks.enter_context(intervention.entered(model.anatomy))
         model.interventions = (*before, *interventions)
         try:
             yield model
@@ -325,46 +402,3 @@ def touched(positions: Positions, context: PassContext) -> torch.Tensor:
     for index in cast("tuple[int, ...]", positions):
         mask |= place == (index if index >= 0 else prompt + index)
     return mask & (place >= 0) & (place < prompt)
-
-
-def _placed(intervention: Intervention, anatomy: Anatomy) -> Change:
-    """Restrict a change to the intervention's positions."""
-    change = intervention.change(anatomy)
-    if intervention.positions == "all":
-        return change
-
-    def fn(value: torch.Tensor) -> torch.Tensor:
-        context = current_pass.get()
-        if context is None:
-            raise CapabilityError(
-                f"An intervention at positions {intervention.positions!r}",
-                "this forward was not started by the engine, so it has no prompt",
-                'Use capture, score or generate, or positions "all"',
-            )
-        mask = touched(intervention.positions, context)
-        return torch.where(mask[..., None].to(value.device), change(value), value)
-
-    return fn
-
-
-def _digest(tensor: torch.Tensor) -> list[Any]:
-    data = tensor.detach().to("cpu", torch.float64).contiguous().numpy().tobytes()
-    return [list(tensor.shape), hashlib.sha256(data).hexdigest()]
-
-
-def _known(field: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        near = nearest(str(value), allowed)
-        hint = f"Did you mean '{near}'?" if near else f"Use one of {', '.join(allowed)}."
-        raise ConfigError(f"{field} is '{escape(str(value), 40)}', which is not known.", fix=hint)
-
-
-def _shaped(field: str, tensor: torch.Tensor | None, shape: tuple[int, ...]) -> None:
-    found = None if tensor is None else tuple(tensor.shape)
-    if found != shape:
-        raise ConfigError(
-            f"{field} has shape {found}, and the model needs {shape}.",
-            fix="Fit it on this model.",
-        )
-    if tensor is not None and not bool(torch.isfinite(tensor).all()):
-        raise ConfigError(f"{field} holds values that are not finite.", fix="Compute it again.")

@@ -4,6 +4,7 @@ decoder
   embed                    (0, resid_pre) is what enters block 0, after any embedding scale
   blocks[layer]            resid_pre -> resid_post = resid_pre + attn_out + mlp_out
     attn                   attn_out, the vector added to the stream
+      attention function   head_q is its query: after norm and rotation, all heads side by side
       out_proj             head_z is its input, all heads side by side
     mlp                    mlp_out, the vector added to the stream
   final_norm               final_norm
@@ -20,11 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from theodolite.errors import CapabilityError, ConfigError, UnsupportedArchitecture
+from theodolite.models.attention import require_interface
 from theodolite.models.families import FAMILIES, Family
 from theodolite.models.taps import Tap
 
 BLOCK_SITES = ("resid_pre", "head_z", "attn_out", "mlp_out", "resid_post")
 SITES = (*BLOCK_SITES, "final_norm")
+QUERY_SITE = "head_q"  # not in `SITES`: families that compute attention by themselves have none
 _LOCAL_KINDS = ("sliding_attention", "chunked_attention", "local")
 
 
@@ -71,13 +74,15 @@ class Anatomy:
 
         Args:
             layer: the block, 0 to n_layers - 1; ignored for `final_norm`.
-            site: one of `SITES`.
+            site: one of `SITES`, or "head_q".
 
-        Raises: ConfigError: no such site or layer.
+        Raises:
+            ConfigError: no such site or layer.
+            CapabilityError: "head_q" in a family that does not show its queries.
         """
         if site == "final_norm":
             return Tap(self.final_norm, "output")
-        if site not in BLOCK_SITES:
+        if site not in (*BLOCK_SITES, QUERY_SITE):
             raise ConfigError(f"There is no site '{site}'.", fix=f"Use one of {', '.join(SITES)}.")
         if not 0 <= layer < self.n_layers:
             raise ConfigError(
@@ -85,6 +90,9 @@ class Anatomy:
                 fix=f"Use 0 to {self.n_layers - 1}.",
             )
         block, row = self.blocks[layer], self.row
+        if site == QUERY_SITE:
+            require_interface(self)
+            return Tap(self.attention(layer), "query")
         if site == "resid_pre":
             return Tap(block, "input")
         if site == "resid_post":
@@ -100,6 +108,10 @@ class Anatomy:
             clone=row.mlp_in_place,
             folded_by=block if row.mlp_folded else None,
         )
+
+    def attention(self, layer: int) -> nn.Module:
+        """Return the module that computes a block's attention: the one with the out projection."""
+        return self.blocks[layer].get_submodule(self.row.out_proj.rpartition(".")[0])
 
     def logits_from_final(self, hidden: Tensor) -> Tensor:
         """Map `final_norm` values, axes (..., d_model), to the model's logits, (..., vocab)."""

@@ -31,6 +31,12 @@ class Family:
         logit_scale, logit_divisor, logit_softcap: config fields, applied in this order.
         head_dim, kv_heads: config fields; where absent, d_model / n_heads and n_heads.
         layer_kinds, window: config fields with the attention kind per layer and the window's size.
+        chunked: the window does not slide: positions see their own stretch of so many tokens.
+        sinks: learned scores of a place without a value, one per head; seen from a block.
+        interface: attention goes through the interface of transformers, once per block and pass.
+        position_bias: scores depend on the distance even where queries are 0; True, or the config
+            field that says so.
+        heads_mixed: heads are normed or combined between attention and `out_proj`.
     """
 
     when: Mapping[str, Any] = field(default_factory=dict)
@@ -54,6 +60,11 @@ class Family:
     kv_heads: str | int = "num_key_value_heads"
     layer_kinds: str = "layer_types"
     window: str = "sliding_window"
+    chunked: bool = False
+    sinks: str | None = None
+    interface: bool = True
+    position_bias: bool | str = False
+    heads_mixed: bool = False
 
 
 LLAMA_LIKE = Family()
@@ -78,7 +89,7 @@ GPT2 = Family(
     out_proj="attn.c_proj",
     transposed=True,
 )
-GPTJ = replace(GPT2, out_proj="attn.out_proj", transposed=False, parallel=True)
+GPTJ = replace(GPT2, out_proj="attn.out_proj", transposed=False, parallel=True, interface=False)
 BIGCODE = replace(GPT2, transposed=False)
 NEOX = Family(
     decoder="gpt_neox",
@@ -93,6 +104,8 @@ FALCON = Family(
     attn="self_attention",
     out_proj="self_attention.dense",
     kv_heads="num_attention_heads",
+    interface=False,
+    position_bias="alibi",
 )
 FALCON_PARALLEL = replace(FALCON, parallel=True, mlp_in_place=True)
 _OLD, _NEW = {"new_decoder_architecture": False}, {"new_decoder_architecture": True}
@@ -101,10 +114,13 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "apertus": (LLAMA_LIKE,),
     "arcee": (LLAMA_LIKE,),
     "biogpt": (replace(FAIRSEQ, decoder="biogpt"),),
-    "bitnet": (LLAMA_LIKE,),
+    "bitnet": (replace(LLAMA_LIKE, heads_mixed=True),),
     "bloom": (
         replace(
-            FALCON, attn="self_attention.dense", mlp="mlp.dense_4h_to_h"
+            FALCON,
+            attn="self_attention.dense",
+            mlp="mlp.dense_4h_to_h",
+            position_bias=True,
         ),  # its modules add the residual themselves, so the taps are inside
     ),
     "codegen": (GPTJ,),
@@ -112,7 +128,7 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "cohere2": (COHERE,),
     "deepseek_v2": (LATENT_ATTENTION,),
     "deepseek_v3": (LATENT_ATTENTION,),
-    "diffllama": (LLAMA_LIKE,),
+    "diffllama": (replace(LLAMA_LIKE, heads_mixed=True, interface=False),),
     "ernie4_5": (LLAMA_LIKE,),
     "ernie4_5_moe": (LLAMA_LIKE,),
     "exaone4": (POST_NORM,),
@@ -145,13 +161,14 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
             transposed=False,
             layer_kinds="attention_layers",
             window="window_size",
+            interface=False,
         ),
     ),
     "gpt_neox": (
         replace(NEOX, when={"use_parallel_residual": True}, parallel=True),
         replace(NEOX, when={"use_parallel_residual": False}),
     ),
-    "gpt_oss": (LLAMA_LIKE,),
+    "gpt_oss": (replace(LLAMA_LIKE, sinks="self_attn.sinks"),),
     "gptj": (GPTJ,),
     "granite": (GRANITE,),
     "granitemoe": (replace(GRANITE, mlp="block_sparse_moe"),),
@@ -159,7 +176,13 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     "hunyuan_v1_dense": (LLAMA_LIKE,),
     "llama": (LLAMA_LIKE,),
     "llama4_text": (
-        replace(LLAMA_LIKE, mlp="feed_forward", mlp_folded=True, window="attention_chunk_size"),
+        replace(
+            LLAMA_LIKE,
+            mlp="feed_forward",
+            mlp_folded=True,
+            window="attention_chunk_size",
+            chunked=True,
+        ),
     ),
     "minimax_m2": (LLAMA_LIKE,),
     "ministral": (LLAMA_LIKE,),
@@ -174,6 +197,8 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
             mlp="ffn.down_proj",  # `ffn` adds the residual itself
             out_proj="attn.out_proj",
             transposed=False,
+            interface=False,
+            position_bias=True,
         ),
     ),
     "nemotron": (LLAMA_LIKE,),
@@ -199,5 +224,5 @@ FAMILIES: dict[str, tuple[Family, ...]] = {
     ),
     "starcoder2": (LLAMA_LIKE,),
     "vaultgemma": (GEMMA2_PRE_NORM,),
-    "xglm": (FAIRSEQ,),
+    "xglm": (replace(FAIRSEQ, interface=False),),
 }

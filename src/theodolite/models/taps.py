@@ -1,7 +1,8 @@
 """Taps: name a tensor inside a running model, read it, or replace it.
 
-A tap says where a site's value lives: the input or the output of one module, times a scale. Reading
-and writing are symmetric and undone exactly when the context ends, also under an exception.
+A tap says where a site's value lives: the input or the output of one module, times a scale, or the
+queries that an attention module reads. Reading and writing are symmetric and undone exactly when
+the context ends, also under an exception.
 
 Traps this file exists for:
   - a block's hidden states arrive as a positional or as a keyword argument;
@@ -19,6 +20,8 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
+from theodolite.models.attention import Attend, visiting
+
 Key = TypeVar("Key")
 
 
@@ -29,7 +32,8 @@ class Tap:
     Args:
         module: the module whose input or output holds the tensor.
         side: "input" is the first positional argument or the keyword `hidden_states`; "output" is
-            the tensor returned, or the first item of a returned tuple.
+            the tensor returned, or the first item of a returned tuple; "query" is what the module
+            hands to the attention function, all heads side by side.
         scale: what the model multiplies the tensor by before it adds it to the stream.
         clone: the family changes the tensor in place later, so readers get a copy.
         folded_by: the tensor has axes (batch * position, width); the input of this module, which
@@ -37,7 +41,7 @@ class Tap:
     """
 
     module: nn.Module
-    side: Literal["input", "output"]
+    side: Literal["input", "output", "query"]
     scale: float = 1.0
     clone: bool = False
     folded_by: nn.Module | None = None
@@ -102,6 +106,16 @@ def _hook(hooks: ExitStack, tap: Tap, fn: Callable[[Tensor], Tensor | None]) -> 
             return None
         return (new, *output[1:]) if isinstance(output, tuple) else new
 
+    def inside(attend: Attend, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        flat = query.transpose(1, 2).flatten(2)  # (row, head, position, width) to the sites' axes
+        new = visit(flat)
+        if new is not None:
+            query = new.reshape(query.transpose(1, 2).shape).transpose(1, 2)
+        return attend(query, key, value)
+
+    if tap.side == "query":
+        hooks.enter_context(visiting(tap.module, inside))
+        return
     if tap.side == "input":
         handle = tap.module.register_forward_pre_hook(before, with_kwargs=True)
     else:
