@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,46 @@ from theodolite.engine.interventions import interventions_key
 from theodolite.errors import ConfigError
 
 if TYPE_CHECKING:
+    from theodolite.models.anatomy import Anatomy
     from theodolite.models.handle import LanguageModel
+
+
+@dataclass
+class Returns:
+    """What the blocks of a decoder, and their attentions, return (see `noting_returns`).
+
+    Args:
+        anatomy: of the model.
+        blocks, attentions: one number per layer, filled while the decoder runs under `noting`.
+    """
+
+    anatomy: Anatomy
+    blocks: list[int] = field(default_factory=list)
+    attentions: list[int] = field(default_factory=list)
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note what is returned while the decoder runs inside the context."""
+        found = [attention_of(self.anatomy, layer) for layer in range(self.anatomy.n_layers)]
+        known = [module for module in found if module is not None]
+        with (
+            noting_returns(self.anatomy.blocks, self.blocks),
+            noting_returns(known, self.attentions),
+        ):
+            yield
+
+
+def attention_of(anatomy: Anatomy, layer: int) -> torch.nn.Module | None:
+    """Return the module that computes a block's attention and nothing else, or None.
+
+    Its output may be replaced without running it. Not so where the family lets it add to the
+    stream itself, as BLOOM does.
+    """
+    row = anatomy.row
+    if row.post_norm:
+        return anatomy.attention(layer)
+    inside = row.out_proj.startswith(row.attn + ".")
+    return anatomy.blocks[layer].get_submodule(row.attn) if inside else None
 
 
 @contextmanager

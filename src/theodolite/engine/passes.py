@@ -209,7 +209,7 @@ def _spared(model: Any, lengths: Sequence[int], only: Only | None) -> Iterator[N
     An MLP works token by token, so it is given the rows without their padding, and in the last
     block only the tokens that are read. Left alone where the family folds positions away, adds in
     place, or norms the MLP's output before it is added; the last block is left whole where
-    interventions look at positions.
+    interventions come after its MLP.
     """
     row = model.anatomy.row
     if row.mlp_in_place or row.mlp_folded or row.mlp != "mlp":
@@ -222,9 +222,14 @@ def _spared(model: Any, lengths: Sequence[int], only: Only | None) -> Iterator[N
             places = _places(lengths, model.device)
             for block in model.anatomy.blocks[:last]:
                 _pack(hooks, block.get_submodule(row.mlp), places)
-        if only is not None and not model.interventions:
+        if only is not None and not any(_late(item, last) for item in model.interventions):
             _narrow(hooks, model.anatomy.blocks[last].get_submodule(row.mlp), only.columns)
         yield
+
+
+def _late(intervention: Any, layer: int) -> bool:
+    """Whether an intervention sees what the MLP of a block puts out."""
+    return intervention.layer == layer and intervention.at in ("mlp_out", "resid_post")
 
 
 def _places(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
