@@ -145,6 +145,6 @@ def test_a_prompt_of_one_token_can_be_swept(llama: Any) -> None:
 
 def test_too_much_to_keep_is_refused(llama: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("theodolite.engine.tree_sweep.memory_left", lambda _: 1000.0)
-    with pytest.raises(ConfigError, match="Give fewer prompts|GiB") as raised:
+    with pytest.raises(ConfigError, match="GiB") as raised:
         TreeSweep(llama, [bare(list(range(2, 40)))])
     assert raised.value.fix == "Give fewer prompts at a time."

@@ -177,6 +177,29 @@ class Rerun:
         with self._entered(layer, site, variants.flatten(0, 1)):
             return self._ends(rows, only) if self.leaf else self._pasts(rows, only)
 
+    def mlp_out(self, layer: int, attn_out: torch.Tensor) -> torch.Tensor:
+        """Return what a block's MLP adds where the output of its attention is replaced.
+
+        Args:
+            layer: block.
+            attn_out: axes (variant, row, position, d_model).
+
+        Returns: axes as `attn_out`.
+        """
+        count = len(attn_out)
+        past = [None if p is None else Branch(p.rows.intact, p.row) for p in self.parents]
+        rows = Rows(self.tokens * count, past * count, self._prompt_lengths * count)
+        found: list[torch.Tensor] = []
+        with self._entered(layer, "attn_out", attn_out.flatten(0, 1)):
+            run_pass(
+                self.model,
+                rows,
+                taps={layer: self.model.anatomy.tap(layer, "mlp_out")},
+                sink=lambda _, value: found.append(value.clone()),
+                finish=False,
+            )
+        return found[0].reshape(attn_out.shape)
+
     def _ends(self, rows: Rows, only: Only | None) -> Ends:
         """Run to the end of the network."""
         last = [len(tokens) - 1 for tokens in rows.tokens]

@@ -47,8 +47,8 @@ class SweepOptions:
         keep_values: also keep the values that attention reads.
         shadow: see `Rerun`.
         untouched: so many leading tokens are the same in every variant.
-        share: compute what prompts have in common once; needs variants that do not depend on what
-            follows a token.
+        share: compute what prompts have in common once, and equal prompts too; needs variants that
+            depend on nothing but a token and those before it.
         together: variants that will be run per call; decides how many prompts share a pass.
         batch_tokens: most tokens of one pass (default: by device and memory).
     """
@@ -235,10 +235,13 @@ class TreeSweep:
 
     def _plant(self) -> None:
         """Run the prompts once: untouched tokens, shared prefixes level by level, then leaves."""
-        copies: dict[tuple[int, ...], list[int]] = {}
+        copies: dict[tuple[int, tuple[int, ...]], list[int]] = {}
         for item, prompt in enumerate(self.encoded):
-            copies.setdefault(tuple(prompt.ids), []).append(item)
-        unique = list(copies)
+            # Without sharing even equal prompts may get variants of their own.
+            kind = 0 if self.options.share else item
+            copies.setdefault((kind, tuple(prompt.ids)), []).append(item)
+        unique = [ids for _, ids in copies]
+        items = list(copies.values())
         # A prompt's last token is always its own.
         still = min(self.options.untouched, min(map(len, unique)) - 1)
         caps = [shareable(self.model, len(ids)) if self.options.share else 0 for ids in unique]
@@ -259,7 +262,7 @@ class TreeSweep:
                 [len(unique[i]) for i in some],
                 leaf=True,
             )
-            self._leaves.append(_Leaf(rows, [copies[unique[i]] for i in some]))
+            self._leaves.append(_Leaf(rows, [items[i] for i in some]))
 
     def _prefixes(
         self,

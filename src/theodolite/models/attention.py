@@ -62,7 +62,9 @@ def visiting(module: nn.Module, visitor: Visitor, *, shadow: bool = False) -> It
         return visitor(attend, query, key, value)
 
     def passed_by(*_: Any) -> None:
-        if not seen:
+        # A module that is set aside computes nothing at all (see `engine.entering`).
+        aside = getattr(vars(module).get("forward"), "set_aside", False)
+        if not seen and not aside:
             raise _no_interface(type(module).__name__)
 
     book = _SHADOWS if shadow else _VISITORS
