@@ -12,7 +12,10 @@ from theodolite.errors import DataError
 from theodolite.text.suggest import did_you_mean
 
 # Files of each set in order, and the version that is raised by hand when any row changes.
-SETS: Final = {"refusal": (1, ("harmful.jsonl", "benign.jsonl"))}
+SETS: Final = {
+    "refusal": (1, ("harmful.jsonl", "benign.jsonl")),
+    "passages": (1, ("passages.jsonl",)),
+}
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -33,6 +36,8 @@ def bundled(name: str) -> PromptSet:
     wording: 12 categories x 5 commands and 5 questions. `pair_id` joins twins, `source` is the form
     (theodolite-commands, theodolite-questions), `split` is frozen by goal: 48 train, 24 val and 48
     test goals, categories and forms balanced, twins together.
+
+    "passages" holds 40 short paragraphs of everyday English that have nothing to do with harm.
 
     Raises:
         DataError: there is no set of this name.

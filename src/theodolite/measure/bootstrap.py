@@ -141,6 +141,18 @@ def weighted_median(values: Floats, weights: Floats) -> Floats:
     return np.asarray((lower + upper) / 2)
 
 
+def expanded_tail(clusters: Clusters, level: float) -> float:
+    """Return the share of resamples below Hesterberg's expanded percentile interval.
+
+    Args:
+        clusters: at least two.
+        level: of the interval.
+    """
+    groups = len(clusters)
+    reach = t_quantile(level, max(clusters.effective - 1, 1.0))
+    return NormalDist().cdf(-math.sqrt(groups / (groups - 1)) * reach)
+
+
 def _tails(
     method: Method,
     level: float,
@@ -153,9 +165,7 @@ def _tails(
     if method == "percentile":
         return (1 - level) / 2, (1 + level) / 2
     if method == "expanded percentile":
-        groups = len(clusters)
-        reach = t_quantile(level, max(clusters.effective - 1, 1.0))
-        tail = normal.cdf(-math.sqrt(groups / (groups - 1)) * reach)
+        tail = expanded_tail(clusters, level)
         return tail, 1 - tail
     if method != "bca":
         known = ["expanded percentile", "percentile", "bca"]

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from theodolite.behaviour.refusal import scoring
 from theodolite.behaviour.refusal.data import form_of
-from theodolite.behaviour.refusal.judged import judge_answers, judge_quality
+from theodolite.behaviour.refusal.judged import judge_quality
 from theodolite.behaviour.refusal.scoring import Item
 from theodolite.data.aliases import LABELS
 from theodolite.data.bundled import bundled
@@ -25,6 +25,7 @@ from theodolite.data.prompts import Prompt, shown
 from theodolite.data.responses import Response, read_responses
 from theodolite.data.styles import PLAIN, style_names, styled
 from theodolite.errors import DataError
+from theodolite.judging.judged_answers import judge_answers
 from theodolite.judging.offline_quality import offline_quality
 from theodolite.judging.refusal import score_refusal
 from theodolite.measure.agreement import agreement, cohen_kappa
