@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "capture", "probes", "graft", "provider", "memory")
+NAMES = ("startup", "capture", "probes", "graft", "heads", "provider", "memory")
 
 
 def main() -> int:
