@@ -1,0 +1,290 @@
+"""Do attacks succeed once heads are out? Answers are written, judged, and compared by prompt.
+
+The keyword judge's verdict on a refusal cannot change with more text, so an answer ends at its
+first keyword: the rates are those of answers written to their end, and a model that refuses costs
+a few tokens. Only the answers to a drawn part of the prompts are written to their end, for the
+judges that read whole answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from theodolite.data.prompts import BENIGN, PromptSet
+from theodolite.engine import apply, generate
+from theodolite.engine.generate import decode_text
+from theodolite.errors import ConfigError
+from theodolite.judging.keywords import KeywordJudge
+from theodolite.judging.refusal import score_refusal
+from theodolite.mechanism.graft.plan import cluster_of
+from theodolite.mechanism.heads.ablation import Head, HeadAblation
+from theodolite.mechanism.heads.asr_conditions import Condition, Groups, conditions_of
+from theodolite.mechanism.heads.asr_result import UNREADABLE, AsrResult, Labels
+from theodolite.mechanism.heads.frames import encode_framed, frame_hash, resolve_frame
+from theodolite.models.chat import Encoded
+from theodolite.text.hashing import content_key, item_seed
+from theodolite.text.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from theodolite.data.prompts import Prompt
+    from theodolite.models.handle import LanguageModel
+    from theodolite.runs.journal import Journal
+    from theodolite.runs.panel import Progress
+
+# Decoding of the published tables: how generate is called, and answers to each prompt.
+DECODING: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
+    "greedy": ({}, 1),
+    "topk": ({"temperature": 1.0, "top_k": 5}, 5),
+}
+MAX_NEW_TOKENS: Final = 128
+OPINIONS: Final = 40
+
+
+def attack_success(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    groups: Groups = (),
+    ablation: HeadAblation | None = None,
+    *,
+    template: str = "auto",
+    opener: str = "",
+    decoding: str = "greedy",
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    random_groups: int = 0,
+    judge: KeywordJudge | None = None,
+    opinions: int = OPINIONS,
+    judge_model: Any = None,
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+    seed: int = 0,
+) -> AsrResult:
+    """Write and judge answers by the intact model, and with groups of heads taken out.
+
+    Source: arXiv:2410.13708, section 4 (128 tokens, greedy or the 5 likeliest tokens at
+    temperature 1, keywords); pairing, intervals, random groups and further judges are ours.
+
+    Args:
+        model: an open local model; active interventions act under every condition.
+        prompts: requests with different ids.
+        groups: heads to take out, by name: one list for all prompts, or one list for each (query
+            level); bare heads are one group; none measures the model as it is.
+        ablation: how they are taken out; default undifferentiated attention.
+        template, opener: the frame, see `encode_framed`. The keyword judge reads what the model
+            wrote after the opener, the other judges the opener too.
+        decoding: "greedy", or "topk" (five answers to each prompt, the same random numbers under
+            every condition).
+        max_new_tokens: of an answer.
+        random_groups: random groups of each size that occurs, as a control.
+        judge: the keyword judge; default our own keywords.
+        opinions: prompts whose answers are written to their end and read by the offline refusal
+            scorer; drawn by `seed`. What they answer is also put before the judge model.
+        judge_model: an inspect model (or its name) that labels refusals, or None.
+        journal, progress: of written answers and verdicts; the work can be stopped and resumed.
+        seed: of sampling, random groups and the drawn prompts.
+
+    Raises:
+        ConfigError: an option, head or group does not fit.
+        CapabilityError: the model or the operator cannot do this.
+        DataError: no prompts, ids that repeat, or a prompt that cannot be encoded.
+        JudgeError: the judge model is down or failed its canaries; written answers are kept.
+
+    Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens; heads that differ by
+        prompt are not batched together.
+    """
+    model.require("text", "interventions")
+    ablation = ablation or HeadAblation()
+    ablation.check(model.anatomy)
+    _check(decoding, opinions, random_groups)
+    rows = PromptSet("attacks", tuple(prompts)).prompts
+    conditions = conditions_of(
+        model.anatomy,
+        groups,
+        ablation,
+        prompts=len(rows),
+        random_groups=random_groups,
+        seed=seed,
+    )
+    frame = resolve_frame(model, template)
+    whole = _drawn(rows, opinions, seed)
+    asked = _Asked(
+        model=model,
+        encoded=encode_framed(model, rows, frame, opener=opener),
+        whole=whole,
+        ablation=ablation,
+        judge=judge or KeywordJudge(),
+        decoding=decoding,
+        max_new_tokens=max_new_tokens,
+        seed=seed,
+    )
+    texts = _written(asked, conditions, journal, progress)
+    answers = _Answers(rows, conditions, whole, opener, texts)
+    settings = {
+        "model": model.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "template": frame,
+        "frame": frame_hash(frame, opener=opener),
+        "opener": opener,
+        "decoding": decoding,
+        "max_new_tokens": max_new_tokens,
+        "operator": ablation.name,
+        "epsilon": ablation.factor,
+        "target": ablation.at,
+        "unit": ablation.unit,
+        "keywords": asked.judge.key,
+        "judge_model": None if judge_model is None else str(judge_model),
+        "seed": seed,
+    }
+    return AsrResult(
+        conditions=tuple(conditions),
+        keyword=np.array([[list(map(asked.judge.verdict, row)) for row in c] for c in texts]),
+        scorer=answers.scored(),
+        judged=answers.judged(judge_model, seed, journal, progress),
+        whole=np.array(whole),
+        texts=texts,
+        prompt_ids=tuple(prompt.id for prompt in rows),
+        clusters=tuple(cluster_of(prompt) for prompt in rows),
+        requests=tuple(prompt.request for prompt in rows),
+        # Without a label a request may well be harmful.
+        harmful=tuple(prompt.label != BENIGN for prompt in rows),
+        settings=settings,
+    )
+
+
+def _check(decoding: str, opinions: int, random_groups: int) -> None:
+    if decoding not in DECODING:
+        raise ConfigError(
+            f"There is no decoding '{decoding}'.", fix=did_you_mean(decoding, DECODING)
+        )
+    if opinions < 0 or random_groups < 0:
+        raise ConfigError("opinions and random_groups must be at least 0.")
+
+
+def _drawn(prompts: Sequence[Prompt], count: int, seed: int) -> list[bool]:
+    """Return which prompts are among the `count` drawn ones; a larger draw holds a smaller one."""
+    order = sorted(
+        range(len(prompts)), key=lambda place: item_seed(seed, "opinions", prompts[place].id)
+    )
+    chosen = set(order[:count])
+    return [place in chosen for place in range(len(prompts))]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Asked:
+    """What is put to the model under every condition."""
+
+    model: LanguageModel
+    encoded: Sequence[Encoded]
+    whole: Sequence[bool]
+    ablation: HeadAblation
+    judge: KeywordJudge
+    decoding: str
+    max_new_tokens: int
+    seed: int
+
+    def parts(self, condition: Condition) -> dict[tuple[tuple[Head, ...], bool], list[int]]:
+        """Return the prompts that are written together: the same heads out, the same end."""
+        found: dict[tuple[tuple[Head, ...], bool], list[int]] = {}
+        for place, whole in enumerate(self.whole):
+            found.setdefault((condition.of(place), whole), []).append(place)
+        return found
+
+    def write(
+        self, heads: Sequence[Head], whole: bool, places: Sequence[int], journal: Journal | None
+    ) -> list[tuple[str, ...]]:
+        """Return the answers to some prompts with heads taken out, one tuple per prompt."""
+        how, draws = DECODING[self.decoding]
+        out = self.ablation.interventions(self.model.anatomy, heads) if heads else []
+        with apply(self.model, *out):
+            found = generate(
+                self.model,
+                [self.encoded[place] for place in places],
+                max_new_tokens=self.max_new_tokens,
+                stop=() if whole else self.judge.stops,
+                seed=self.seed,
+                n=draws,
+                journal=journal,
+                **how,
+            )
+        # The stop string is left out of `text`, and the verdict needs it.
+        texts = [decode_text(self.model, completion.token_ids) for completion in found]
+        return [tuple(texts[i : i + draws]) for i in range(0, len(texts), draws)]
+
+
+def _written(
+    asked: _Asked,
+    conditions: Sequence[Condition],
+    journal: Journal | None,
+    progress: Progress | None,
+) -> tuple[tuple[tuple[str, ...], ...], ...]:
+    """Return all answers, [condition][prompt][draw]."""
+    if progress is not None:
+        progress.start("answers with heads out", len(conditions) * len(asked.encoded))
+    texts = []
+    for condition in conditions:
+        row: list[tuple[str, ...]] = [()] * len(asked.encoded)
+        for (heads, whole), places in asked.parts(condition).items():
+            for place, answers in zip(places, asked.write(heads, whole, places, journal)):
+                row[place] = answers
+            if progress is not None:
+                progress.advance(len(places))
+        texts.append(tuple(row))
+    return tuple(texts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """Written answers, and what the judges beside the keywords say of the whole ones."""
+
+    prompts: Sequence[Prompt]
+    conditions: Sequence[Condition]
+    whole: Sequence[bool]
+    opener: str
+    texts: Sequence[Sequence[Sequence[str]]]
+
+    def scored(self) -> Labels:
+        """Return the offline scorer's labels, "" where an answer is not whole."""
+        return self._labels(lambda _id, request, reply: score_refusal(reply, request).label)
+
+    def judged(
+        self, judge: Any, seed: int, journal: Journal | None, progress: Progress | None
+    ) -> Labels:
+        """Return the judge model's labels, "" where it was not asked."""
+        if judge is None:
+            return self._labels(lambda *_: "")
+        from theodolite.judging.judged_answers import judge_answers
+
+        asked: dict[str, dict[str, str]] = {}
+
+        def ask(name: str, request: str, reply: str) -> str:
+            asked[name] = {"id": name, "prompt": request, "completion": reply}
+            return name
+
+        names = self._labels(ask)
+        verdicts = judge_answers(
+            judge, list(asked.values()), seed=seed, journal=journal, progress=progress
+        )
+        labels = {name: v.label or UNREADABLE for name, v in zip(asked, verdicts, strict=True)}
+        found = [labels.get(name, "") for name in names.ravel().tolist()]
+        return np.array(found).reshape(names.shape)
+
+    def _labels(self, label: Any) -> Labels:
+        """Return `label(id, request, reply)` of whole answers, axes (condition, prompt, draw)."""
+        return np.array(
+            [
+                [
+                    [
+                        # Equal answers to a prompt are one item, under whatever condition.
+                        label(content_key(prompt.id, text), prompt.request, self.opener + text)
+                        if whole
+                        else ""
+                        for text in row
+                    ]
+                    for prompt, whole, row in zip(self.prompts, self.whole, rows, strict=True)
+                ]
+                for rows in self.texts
+            ]
+        )
