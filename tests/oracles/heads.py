@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from tests.oracles.engine_forward import logits
+from tests.oracles.head_surgery import rows_of
 
 Head = tuple[int, int]
 
@@ -15,16 +16,7 @@ Head = tuple[int, int]
 @contextmanager
 def without_queries(model: Any, layer: int, head: int) -> Iterator[None]:
     """Zero the query rows of a head in the weights, so that all its scores are 0."""
-    block = model.anatomy.blocks[layer]
-    width, size = model.anatomy.d_model, model.anatomy.head_dim
-    if hasattr(block, "self_attn"):
-        parts = list(block.self_attn.q_proj.parameters())
-        rows = [p[head * size : (head + 1) * size] for p in parts]
-    else:  # GPT-2 keeps queries, keys and values in one matrix with axes (in, out)
-        fused = block.attn.c_attn
-        assert fused.weight.shape == (width, 3 * width)
-        columns = slice(head * size, (head + 1) * size)
-        rows = [fused.weight[:, columns], fused.bias[columns]]
+    rows = rows_of(model, layer, head)
     saved = [row.detach().clone() for row in rows]
     with torch.no_grad():
         for row in rows:

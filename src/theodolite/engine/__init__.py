@@ -21,6 +21,7 @@ from theodolite.engine.next_token import next_token
 from theodolite.engine.plan import plan_batches
 from theodolite.engine.score import Scored, score
 from theodolite.engine.suffix import SuffixSweep
+from theodolite.engine.tree_sweep import SweepOptions, TreeSweep
 
 __all__ = [
     "Activations",
@@ -33,6 +34,8 @@ __all__ = [
     "ResidualIntervention",
     "Scored",
     "SuffixSweep",
+    "SweepOptions",
+    "TreeSweep",
     "apply",
     "capture",
     "generate",

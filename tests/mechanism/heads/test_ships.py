@@ -185,3 +185,37 @@ def check_real(smollm2: Any, row: int, heads: list[tuple[int, int]]) -> None:
     ids = [encode_framed(smollm2, prompts, "parity")[0].ids]
     expected = plain_map(smollm2, ids, without_queries, heads)[0].numpy()
     assert np.abs(np.array([found.kl[0, *head] for head in heads]) - expected).max() <= 2e-5
+
+
+def test_memory_is_that_of_a_pass_and_never_of_all_heads_at_once() -> None:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    sizes: list[int] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            sizes.extend(x.numel() for x in (out,) if isinstance(x, torch.Tensor))
+            return out
+
+    model = tiny_model("llama")
+    prompts = asked(*(f"{words} number {i}" for i in range(4) for words in WORDS))
+    length = max(len(e.ids) for e in encode_framed(model, prompts, "none"))
+    with Watch():
+        head_ships(model, prompts, template="none", batch_tokens=64)
+    anatomy = model.anatomy
+    # One row of logits per head and prompt at most, never one per token.
+    rows = len(prompts) * anatomy.n_heads
+    assert max(sizes) < rows * length * anatomy.vocab_size / 4
+    weights = max(p.numel() for p in model.module.parameters())
+    assert max(sizes) <= max(weights, 64 * anatomy.vocab_size, 64 * anatomy.d_model * 8)
+
+
+def test_heads_of_a_stored_projection_cannot_be_taken_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("theodolite.models.anatomy.Anatomy.splits_heads", lambda *_: False)
+    with pytest.raises(CapabilityError, match="quantised"):
+        head_ships(tiny_model("llama"), asked("a b"), template="none")
