@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tests.oracles import head_stability as oracle
 from theodolite.errors import DataError
-from theodolite.mechanism.heads.stability import long_tail, specificity, stability
+from theodolite.mechanism.heads.long_tail import long_tail
+from theodolite.mechanism.heads.stability import specificity, stability
 
 FEW = settings(max_examples=20, deadline=None)
 
@@ -53,11 +54,20 @@ def test_alike_heads_keep_their_places_by_chance_only() -> None:
     assert stability(noisy(20, 100), k=10, seed=0).kept < 0.75
 
 
+@pytest.mark.parametrize("n", [2, 3, 5, 11])
+def test_few_prompts_give_wide_intervals_that_hold(n: int) -> None:
+    scores = np.random.default_rng(n).gamma(2.0, 1.0, (n, 2000))
+    found = stability(scores, seed=0, resamples=400)
+    held = (found.low <= 2.0) & (found.high >= 2.0)
+    assert held.mean() > 0.88
+    assert found.method == "t over clusters" and (found.low >= 0).all()
+
+
 def test_intervals_are_those_of_the_house() -> None:
     from theodolite.measure.bootstrap import cluster_bootstrap
     from theodolite.text.hashing import item_seed
 
-    scores, clusters = noisy(20, 3), [i // 2 for i in range(20)]
+    scores, clusters = noisy(40, 3), [i // 2 for i in range(40)]
     found = stability(scores, clusters, seed=3)
     for head in range(3):
         wanted = cluster_bootstrap(
@@ -65,7 +75,7 @@ def test_intervals_are_those_of_the_house() -> None:
         )
         assert wanted is not None
         assert (found.low[head], found.high[head]) == pytest.approx(wanted[:2])
-    assert (found.n, found.n_clusters) == (20, 10)
+    assert (found.n, found.n_clusters) == (40, 20)
 
 
 def test_repeated_prompts_in_clusters_are_worth_no_more() -> None:

@@ -13,15 +13,9 @@ from numpy.typing import NDArray
 from theodolite.data.prompts import BENIGN
 from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
-from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.heads.ablation import Head, HeadAblation, head_name
-from theodolite.mechanism.heads.stability import (
-    Specificity,
-    Stability,
-    long_tail,
-    specificity,
-    stability,
-)
+from theodolite.mechanism.heads.long_tail import long_tail
+from theodolite.mechanism.heads.stability import Specificity, Stability, specificity, stability
 
 if TYPE_CHECKING:
     from theodolite.runs.run import Run
@@ -261,42 +255,32 @@ class HeadScores:
         return self.angles[by]
 
     def _top(self, name: str, head: Head) -> Measurement:
-        values = self.kl[self.harmful][:, head[0], head[1]].tolist()
-        return mean(
-            name,
-            values,
-            clusters=[self.clusters[i] for i in self.harmful],
-            unit="nats",
-            floor=NO_CHANGE,
-            seed=self.seed,
-            reason=f"head {head_name(head)}, chosen by the same prompts",
-        )
+        found = self.over_harmful
+        return self._of_head(name, head, found, found.n)
 
     def _gap(self, name: str, head: Head) -> Measurement:
-        if self.specific is None:
-            return not_measured(name, "nats", "no benign requests were given")
-        why = f"head {head_name(head)}, chosen by the same prompts"
-        column = self.kl[:, head[0], head[1]]
-        if self.pairs:
-            return paired_difference(
-                column[self.harmful].tolist(),
-                column[self.benign].tolist(),
-                [self.clusters[i] for i in self.harmful],
-                name=name,
-                unit="nats",
-                floor=NO_CHANGE,
-                seed=self.seed,
-                reason=why,
-            )
         found = self.specific
+        if found is None:
+            return not_measured(name, "nats", "no benign requests were given")
+        return self._of_head(name, head, found, found.n + found.n_benign)
+
+    def _of_head(
+        self, name: str, head: Head, found: Stability | Specificity, n: int
+    ) -> Measurement:
+        """Return one head's figure with the interval that the table of all heads gives it."""
+        low, high = _or_none(found.low[head]), _or_none(found.high[head])
+        why = f"head {head_name(head)}, chosen by the same prompts"
+        if low is None:
+            why += "; too few prompts, or all alike, for an interval"
         return Measurement(
             name=name,
             value=float(found.mean[head]),
             unit="nats",
-            n=found.n + found.n_benign,
-            low=_or_none(found.low[head]),
-            high=_or_none(found.high[head]),
-            method="expanded percentile bootstrap, both sides",
+            n=n,
+            n_clusters=found.n_clusters,
+            low=low,
+            high=high,
+            method=None if low is None else found.method,
             floor=NO_CHANGE,
             reason=why,
         )

@@ -8,8 +8,8 @@ said of several heads at once holds together.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
 
@@ -20,8 +20,6 @@ from theodolite.errors import DataError
 from theodolite.measure.bands import simultaneous_critical
 from theodolite.measure.bootstrap import expanded_tail, resample_weights
 from theodolite.measure.closed_form import Clusters, t_quantile
-from theodolite.measure.intervals import resampled
-from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.text.hashing import item_seed
 
 Floats = NDArray[np.float64]
@@ -29,8 +27,6 @@ Bools = NDArray[np.bool_]
 
 RESAMPLES: Final = 1000
 TOP: Final = 10
-TAIL_SIZES: Final = (1, 5, 10)
-QUANTILES: Final = (0.5, 0.9, 0.95, 0.99, 1.0)
 # So few say too little of how heads vary together: simulated bands failed up to always.
 _FEW_CLUSTERS: Final = 12
 _ROUNDING: Final = 1e-12  # less spread than this, of the values' size, is none
@@ -42,7 +38,8 @@ class Stability:
 
     Args:
         mean, median: over prompts; NaN where a head was not scored, as in `low` and `high`.
-        low, high: expanded percentile bootstrap interval of the mean, one head at a time.
+        low, high: interval of the mean, one head at a time: expanded percentile bootstrap, or
+            Student's t below 12 clusters; not below 0 where no score is.
         frequency: share of the prompts that have the head among their own top k.
         probability: share of the resamples that have the head among the top k by mean.
         k: heads that count as top; ties go to the earlier head.
@@ -59,6 +56,11 @@ class Stability:
     n: int
     n_clusters: int
     level: float
+
+    @property
+    def method(self) -> str:
+        """How the intervals were made."""
+        return _method(self.n_clusters)
 
     @property
     def top(self) -> Bools:
@@ -100,11 +102,13 @@ def stability(
         75 times. `probability` is no test: a head near the cut stays near one half however many
         prompts there are.
     """
-    table = _Table.of(scores)
+    table = ScoreTable.of(scores)
     groups = Clusters.of(clusters, len(table.values))
     weights = resample_weights(groups, seed=item_seed(seed, "heads"), resamples=resamples)
-    draws = np.concatenate([_means(table.values, chunk) for chunk in weights])
+    draws = np.concatenate([weighted_means(table.values, chunk) for chunk in weights])
     low, high = _ends(draws, groups, level)
+    if table.values.min() >= 0:
+        low = np.maximum(low, 0.0)
     return Stability(
         mean=table.back(table.values.mean(0)),
         median=table.back(np.median(table.values, axis=0)),
@@ -125,10 +129,11 @@ class Specificity:
 
     Args:
         mean: mean over harmful less mean over benign prompts; NaN where a head was not scored.
-        low, high: bootstrap interval, one head at a time.
+        low, high: as for `Stability`, one head at a time.
         band_low, band_high: interval that holds all heads at once at the level.
         paired: whether each harmful prompt was held against its own benign one.
         n, n_benign: prompts.
+        n_clusters: independent groups, of the side that has fewer.
     """
 
     mean: Floats
@@ -139,7 +144,13 @@ class Specificity:
     paired: bool
     n: int
     n_benign: int
+    n_clusters: int
     level: float
+
+    @property
+    def method(self) -> str:
+        """How the intervals of single heads were made."""
+        return _method(self.n_clusters)
 
     @property
     def shown(self) -> Bools:
@@ -182,7 +193,7 @@ def specificity(
         harmful prompts with long-tailed scores are the weak side: 11 runs with 30 beside 100, 14
         with 10 beside 100.
     """
-    first, second = _Table.of(harmful), _Table.of(benign)
+    first, second = ScoreTable.of(harmful), ScoreTable.of(benign)
     if first.shape != second.shape or (first.scored != second.scored).any():
         raise DataError(
             "The harmful and the benign scores are of different heads.",
@@ -210,101 +221,13 @@ def specificity(
         paired=paired,
         n=len(first.values),
         n_benign=len(second.values),
+        n_clusters=min(len(groups) for _, groups, _ in sides),
         level=level,
     )
 
 
 @dataclass(frozen=True, eq=False)
-class LongTail:
-    """Whether the scores are those of few heads or of many.
-
-    Args:
-        shares: size -> share of the sum of all scores that the highest heads of that number hold.
-        quantiles: share of heads -> the score that so many heads do not exceed.
-        gini: 0 where all heads score alike, near 1 where one head has everything.
-        effective: how many equal heads would be as uneven: one over the sum of squared shares.
-        n_heads, n: heads scored, and prompts.
-        measurements: the shares with bootstrap intervals over prompts; the floor is that of heads
-            that are all alike.
-    """
-
-    shares: Mapping[int, float]
-    quantiles: Mapping[float, float]
-    gini: float
-    effective: float
-    n_heads: int
-    n: int
-    measurements: Sequence[Measurement] = field(default=(), repr=False)
-
-
-def long_tail(
-    scores: ArrayLike,
-    clusters: Sequence[Hashable] | None = None,
-    *,
-    name: str = "heads",
-    sizes: Sequence[int] = TAIL_SIZES,
-    seed: int = 0,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-) -> LongTail:
-    """Return how the sum of the mean scores is spread over heads.
-
-    Args:
-        scores: 0 or more; axes (prompt, ...). NaN for all prompts is a head that was not scored.
-        clusters: the group of each prompt; None where prompts are independent.
-        name: before the names of the measurements.
-        sizes: numbers of heads; those above the number of heads are left out.
-        seed, level, resamples: as for `stability`.
-
-    Returns: NaN for shares, Gini and effective number where all scores are 0.
-
-    Raises:
-        DataError: as for `stability`, or a score below 0.
-
-    Note: the heads are chosen by the same prompts, so noise alone makes a tail: with few prompts
-        shares are too high, and resamples more so.
-    """
-    table = _Table.of(scores)
-    if table.values.min() < 0:
-        raise DataError(
-            "A score is below 0, so shares of the sum mean nothing.", fix="Give divergences."
-        )
-    means = np.sort(table.values.mean(0))[::-1]
-    count, total = len(means), float(means.sum())
-    sizes = [size for size in sizes if size <= count]
-    parts = means / total if total > 0 else np.full(count, math.nan)
-    ranks = np.arange(1, count + 1)
-    shares = {size: float(parts[:size].sum()) for size in sizes}
-    return LongTail(
-        shares=shares,
-        quantiles={q: float(np.quantile(means, q)) for q in QUANTILES},
-        gini=float((count + 1 - 2 * (ranks * parts).sum()) / count),
-        effective=float(1 / (parts**2).sum()),
-        n_heads=count,
-        n=len(table.values),
-        measurements=[
-            resampled(
-                f"{name}/share of the top {size}",
-                share,
-                len(table.values),
-                _share_of(table.values, size),
-                clusters=clusters,
-                unit="share",
-                range=(0.0, 1.0),
-                floor=Floor("all heads alike", size / count),
-                seed=item_seed(seed, "long tail"),
-                level=level,
-                resamples=resamples,
-            )
-            if total > 0
-            else not_measured(f"{name}/share of the top {size}", "share", "all scores are 0")
-            for size, share in shares.items()
-        ],
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Table:
+class ScoreTable:
     """Scores of the heads that were scored, axes (prompt, scored head), and where they belong."""
 
     values: Floats
@@ -312,7 +235,7 @@ class _Table:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, scores: ArrayLike) -> _Table:
+    def of(cls, scores: ArrayLike) -> ScoreTable:
         array = np.asarray(scores, np.float64)
         if array.ndim < 2 or not array.size:
             raise DataError(
@@ -339,7 +262,7 @@ class _Table:
         return full.reshape(self.shape)
 
 
-def _means(values: Floats, weights: Floats) -> Floats:
+def weighted_means(values: Floats, weights: Floats) -> Floats:
     """Return weighted means; axes (resample, head)."""
     return np.asarray(weights @ values / weights.sum(1, keepdims=True))
 
@@ -352,30 +275,28 @@ def _top(rows: Floats, k: int) -> Bools:
     return found & ~np.isnan(rows)
 
 
-def _share_of(values: Floats, size: int) -> Callable[[Floats], Floats]:
-    """Return the share of the top heads as a function of item weights; NaN where all are 0."""
-
-    def share(weights: Floats) -> Floats:
-        means = _means(values, weights)
-        highest = -np.partition(-means, size - 1, axis=1)[:, :size]
-        totals = means.sum(1)
-        return np.asarray(highest.sum(1) / np.where(totals > 0, totals, math.nan))
-
-    return share
-
-
 _Side = tuple[Floats, Clusters, float]
 
 
 def _ends(draws: Floats, groups: Clusters, level: float) -> Floats:
-    """Return the ends of Hesterberg's expanded percentile interval; axes (end, head)."""
+    """Return the ends of each head's interval from the resampled means; axes (end, head)."""
     count = len(groups)
     if count < 2:
         return np.full((2, draws.shape[1]), math.nan)
-    tail = expanded_tail(groups, level)
-    ends = np.quantile(draws, (tail, 1 - tail), axis=0)
+    if count < _FEW_CLUSTERS:
+        # Few clusters leave too few different resamples: their spread is used, not their ends.
+        reach = t_quantile(level, max(groups.effective - 1, 1.0)) * math.sqrt(count / (count - 1))
+        ends = draws.mean(0) + np.array([[-reach], [reach]]) * draws.std(0)
+    else:
+        tail = expanded_tail(groups, level)
+        ends = np.quantile(draws, (tail, 1 - tail), axis=0)
     flat = ends[1] - ends[0] <= _ROUNDING * np.abs(ends).max(0)
     return np.where(flat, math.nan, ends)
+
+
+def _method(clusters: int) -> str:
+    """Return how an interval over so many clusters was made."""
+    return "t over clusters" if clusters < _FEW_CLUSTERS else "expanded percentile bootstrap"
 
 
 def _difference_ends(sides: Sequence[_Side], seed: int, level: float, resamples: int) -> Floats:
@@ -384,7 +305,7 @@ def _difference_ends(sides: Sequence[_Side], seed: int, level: float, resamples:
     for values, groups, sign in sides:
         side_seed = item_seed(seed, "specificity", sign)
         weights = resample_weights(groups, seed=side_seed, resamples=resamples)
-        draws += sign * np.concatenate([_means(values, chunk) for chunk in weights])
+        draws += sign * np.concatenate([weighted_means(values, chunk) for chunk in weights])
     # The side with fewer clusters knows its spread less well and widens both.
     return _ends(draws, min((groups for _, groups, _ in sides), key=len), level)
 
