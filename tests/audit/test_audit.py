@@ -117,7 +117,7 @@ def test_a_broken_panel_leaves_the_others_and_a_trace(
     monkeypatch.setattr(ProbesPanel, "run", broken)
     request = AuditRequest(model=str(folder))
     done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
-    assert [p.status for p in done.report.panels] == ["done", "failed"]
+    assert [p.status for p in done.report.panels] == ["done", "failed", "done"]
     assert not done.run.finished
     assert "ZeroDivisionError" in done.report.panels[1].reason
     assert list((tmp_path / "run" / "logs").glob("probes.traceback.txt"))
@@ -133,7 +133,7 @@ def test_an_api_model_skips_white_box_panels_and_refuses_demanded_ones() -> None
 
 
 def test_panel_selection() -> None:
-    assert select_panels(skip=["refusal"]) == ["probes"]
+    assert select_panels(skip=["refusal"]) == ["probes", "heads"]
     with pytest.raises(ConfigError, match="Did you mean refusal"):
         select_panels(["refusal "])
 

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt
+from theodolite.errors import ConfigError
 from theodolite.mechanism.items import make_items
-from theodolite.mechanism.requests import TEST, TRAIN, Requests, read_requests
+from theodolite.mechanism.requests import (
+    PAIRS,
+    TEST,
+    TRAIN,
+    Requests,
+    read_harmful,
+    read_requests,
+)
 from theodolite.text.hashing import content_key
 
 
@@ -84,3 +93,23 @@ def test_the_bundled_set_keeps_every_request() -> None:
     train, test = requests.part(TRAIN), requests.part(TEST)
     assert sum(map(len, (*train, *test))) == len(requests.bare)
     assert {p.split for side in test for p in side} == {"test"}
+
+
+def test_harmful_requests_alone_leave_the_control_out(tmp_path: Path) -> None:
+    path = tmp_path / "set.csv"
+    path.write_text("input\n" + "\n".join(f"request {i}" for i in range(5)) + "\n")
+    alone = read_harmful(str(path), None, limit=3)
+    assert (len(alone.harmful), len(alone.benign), list(alone.files)) == (3, 0, ["harmful"])
+    both = read_harmful(str(path), str(path))
+    assert len({p.id for p in both.bare}) == 10
+    with pytest.raises(ConfigError, match="--prompts is missing"):
+        read_harmful(None, str(path))
+
+
+def test_bundled_pairs_are_test_twins_and_a_smaller_limit_takes_a_part() -> None:
+    few, more = read_harmful(None, None, limit=4), read_harmful(None, None)
+    assert len(more.harmful) == len(more.benign) == PAIRS
+    assert {p.split for p in more.bare} == {TEST}
+    assert [p.pair_id for p in more.harmful] == [p.pair_id for p in more.benign]
+    assert few.harmful == more.harmful[:4]
+    assert len(read_harmful(None, None, limit=1000).harmful) == 48

@@ -51,6 +51,20 @@ def every_spec() -> dict[str, dict[str, Any]]:
             value_title="accuracy",
             floor=FloorLine("chance", 0.5),
         ),
+        "powers": heatmap(
+            [[1e-9, None, 0.0], [0.02, float("nan"), 3.0]],
+            x=[0, 1, 2],
+            y=[0, 1],
+            x_title="layer",
+            y_title=HOSTILE,
+            value_title="change",
+            unit="nats",
+            decades=3,
+            details={
+                "change": [[[1e-9, None, 0.0], [0.02, float("nan"), 3.0]]],
+                HOSTILE: [[[1.23456, None, 2.0], [3.0, 4.0, float("inf")]]] * 3,
+            },
+        ),
     }
 
 
@@ -191,3 +205,27 @@ def test_colours_hold_on_white_and_on_dark_paper() -> None:
 
 def test_no_series_relies_on_colour_alone() -> None:
     assert len(set(zip(MARKERS, DASHES, strict=True))) == len(PALETTE)
+
+
+def test_colours_by_powers_of_ten_span_what_was_asked_and_cells_tell_their_numbers() -> None:
+    trace = every_spec()["powers"]["data"][0]
+    top = np.log10(3.0)
+    assert (trace["zmin"], trace["zmax"]) == pytest.approx((top - 3, top))
+    assert trace["z"][1][0] == pytest.approx(np.log10(0.02))
+    assert trace["z"][0][2] < trace["zmin"] and trace["z"][0][0] < trace["zmin"]
+    assert trace["z"][0][1] is None
+    assert trace["customdata"][1][2] == [3.0, None, None, None]
+    assert trace["customdata"][0][0] == [1e-9, 1.23, 1.23, 1.23]
+    assert "%{customdata[1]:.3~g} [%{customdata[2]:.3~g}, " in trace["hovertemplate"]
+    assert "<img" not in trace["hovertemplate"]
+    ticks = dict(zip(trace["colorbar"]["tickvals"], trace["colorbar"]["ticktext"], strict=True))
+    assert ticks == {-2: "0.01", -1: "0.1", 0: "1"}
+
+
+def test_a_map_without_any_number_is_drawn_empty() -> None:
+    for decades in (None, 2):
+        spec = heatmap(
+            [[None]], x=[0], y=[0], x_title="x", y_title="y", value_title="v", decades=decades
+        )
+        assert spec["data"][0]["z"] == [[None]]
+        json.dumps(spec, allow_nan=False)

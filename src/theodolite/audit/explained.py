@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from theodolite.errors import RunError
-from theodolite.mechanism.explain import ANALYSES, command_of, load_analysis, request_schema
+from theodolite.mechanism.explain import (
+    ANALYSES,
+    command_of,
+    load_analysis,
+    panel_of,
+    request_schema,
+)
 from theodolite.report.document import Report, ReportPanel, render_report
 from theodolite.runs.config import load_config, typed_options
 from theodolite.runs.run import Run
@@ -27,16 +33,16 @@ def explained_report(run: Run) -> Report:
     Raises: RunError: the run is no analysis, or stopped before its result.
     """
     name = analysis_of(run)
-    if name is None or name not in run.panel_names():
+    if name is None or panel_of(name) not in run.panel_names():
         path = escape(str(run.path))
         go_on = "" if name is None else f"Go on with `theodolite explain {name} --resume {path}`. "
         raise RunError(
             f"{path} holds no analysis that came to its result.",
             fix=f"{go_on}Or name another run." if go_on else "Name another run.",
         )
-    analysis, result = load_analysis(name), run.load_panel(name)
+    analysis, result = load_analysis(name), run.load_panel(panel_of(name))
     request = load_config(request_schema(name), None, run.manifest["config"])
-    command = ["theodolite", "explain", name, *typed_options(request)]
+    command = ["theodolite", *command_of(name).split(), *typed_options(request)]
     about = {key: value for key, value in run.manifest.items() if key != "ended"}
     return Report(
         title=f"{analysis.TITLE}: {run.manifest['model']['name']}",
@@ -49,7 +55,11 @@ def explained_report(run: Run) -> Report:
         overview=list(result.findings),
         panels=[
             ReportPanel(
-                name, analysis.TITLE, analysis.QUESTION, result, seconds=_seconds(run.manifest)
+                panel_of(name),
+                analysis.TITLE,
+                analysis.QUESTION,
+                result,
+                seconds=_seconds(run.manifest),
             )
         ],
         manifest={"command_line": command, **about},

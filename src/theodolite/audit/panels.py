@@ -13,6 +13,7 @@ from theodolite.text.suggest import nearest
 PANELS: dict[str, str] = {
     "refusal": "theodolite.behaviour.refusal.panel:RefusalPanel",
     "probes": "theodolite.mechanism.panel:ProbesPanel",
+    "heads": "theodolite.mechanism.heads.panel:HeadsPanel",
 }
 
 

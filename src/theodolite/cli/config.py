@@ -40,7 +40,7 @@ def schema(words: list[str]) -> type[Any]:
         from theodolite.audit.request import AuditRequest
 
         return AuditRequest
-    if len(nouns) != 1:
+    if not nouns or (verb == "eval" and len(nouns) != 1):
         raise ConfigError(
             f"{verb} needs one name behind it.", fix=f"See `theodolite {verb} --help`."
         )
@@ -50,4 +50,4 @@ def schema(words: list[str]) -> type[Any]:
         return benchmark_schema(nouns[0])
     from theodolite.mechanism.explain import request_schema as analysis_schema
 
-    return analysis_schema(nouns[0])
+    return analysis_schema(" ".join(nouns))

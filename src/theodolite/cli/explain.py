@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,7 +34,7 @@ SUMMARIES = {
     "verdict": "Was a failed refusal not recognised, or recognised but not converted?",
 }
 app = typer.Typer(
-    help="Look inside a model: probes, logit lens, grafting, and the recognition verdict.",
+    help="Look inside a model: probes, logit lens, grafting, the recognition verdict, and heads.",
     no_args_is_help=True,
 )
 
@@ -70,18 +71,11 @@ def add(name: str, summary: str) -> None:
         show_text: ShowText = False,
         as_json: AsJson = False,
     ) -> None:
-        from theodolite.audit.explained import write_report
-        from theodolite.cli.output import console_progress, print_json
-        from theodolite.cli.settings import resolve
-        from theodolite.mechanism.explain import command_of, request_schema, run_analysis
-
-        schema = request_schema(name)
-        path, asked = resumed_run(resume, command_of(name), out)
         values = {
             "model": model,
-            "harmful": None if harmful is None else str(harmful),
-            "benign": None if benign is None else str(benign),
-            "jailbreak": None if jailbreak is None else str(jailbreak),
+            "harmful": text_of(harmful),
+            "benign": text_of(benign),
+            "jailbreak": text_of(jailbreak),
             "base": base,
             "template": template,
             "limit": limit,
@@ -90,19 +84,58 @@ def add(name: str, summary: str) -> None:
             "device": device,
             "seed": seed,
         }
-        request = resolve(
-            context, schema, config, values, always=task_options(task or [], schema), resumed=asked
+        analyse(
+            *(context, name, values, {}, task),
+            folders=(out, resume, config),
+            show_text=show_text,
+            as_json=as_json,
         )
-        with console_progress() as progress:
-            run, result = run_analysis(name, request, progress=progress, out=out, resume=path)
-        report = write_report(run, show_text=show_text)
-        if as_json:
-            print_json(run, result.measurements, result.tables)
-        else:
-            show(name, f"{name}, {request.model}", result)
-        typer.echo(f"Report: {escape(str(report))}", err=as_json)
 
     app.command(name, help=summary)(explain)
+
+
+def text_of(path: Path | None) -> str | None:
+    """Return a path as settings keep it."""
+    return None if path is None else str(path)
+
+
+def analyse(
+    context: typer.Context,
+    name: str,
+    values: Mapping[str, Any],
+    typed: Mapping[str, Any],
+    task: Sequence[str] | None,
+    *,
+    folders: tuple[Path | None, str | None, Path | None],
+    show_text: bool,
+    as_json: bool,
+) -> None:
+    """Run one analysis as it was typed, write its report and print what it found.
+
+    Args:
+        values: the command's own options by field name.
+        typed: options of the analysis that were typed as options of the command, by dotted name.
+        task: the words behind `-T`; they win.
+        folders: as typed, `--out`, `--resume` and `--config`.
+    """
+    from theodolite.audit.explained import write_report
+    from theodolite.cli.output import console_progress, print_json
+    from theodolite.cli.settings import resolve
+    from theodolite.mechanism.explain import command_of, request_schema, run_analysis
+
+    out, resume, config = folders
+    schema = request_schema(name)
+    path, asked = resumed_run(resume, command_of(name), out)
+    always = {**typed, **task_options(list(task or ()), schema)}
+    request = resolve(context, schema, config, values, always=always, resumed=asked)
+    with console_progress() as progress:
+        run, result = run_analysis(name, request, progress=progress, out=out, resume=path)
+    report = write_report(run, show_text=show_text)
+    if as_json:
+        print_json(run, result.measurements, result.tables)
+    else:
+        show(name, f"{name}, {request.model}", result)
+    typer.echo(f"Report: {escape(str(report))}", err=as_json)
 
 
 def show(name: str, title: str, result: PanelResult) -> None:

@@ -10,7 +10,18 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli import audit, compare, config, data, evaluate, explain, models, report, runs
+from theodolite.cli import (
+    audit,
+    compare,
+    config,
+    data,
+    evaluate,
+    explain,
+    heads,
+    models,
+    report,
+    runs,
+)
 from theodolite.cli.options import NEWEST
 from theodolite.errors import Interrupted, TheodoliteError
 
@@ -26,6 +37,7 @@ app = typer.Typer(
 )
 app.command("audit")(audit.audit)
 app.command("eval")(evaluate.evaluate)
+explain.app.command("heads", help=heads.SUMMARY)(heads.heads)
 app.add_typer(explain.app, name="explain")
 app.command("compare")(compare.compare)
 app.command("report")(report.report)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.options import AsJson
+from theodolite.cli.options import Adapter, AsJson, Dtype
 
 app = typer.Typer(help="List, install and inspect models.", no_args_is_help=True)
 
@@ -45,13 +45,15 @@ def pull(
 def show(
     ref: Annotated[str, typer.Argument(help="A model reference.")] = "smollm2",
     verify: Annotated[bool, typer.Option("--verify", help="Hash every cached file again.")] = False,
+    adapter: Adapter = None,
+    dtype: Dtype = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Open a model, prove its anatomy, and show what was found."""
     from theodolite.cli.output import print_json, print_rows
     from theodolite.models import open_model
 
-    model = open_model(ref, verify=verify)
+    model = open_model(ref, verify=verify, adapter=adapter, dtype=dtype)
     facts = {
         "ref": model.ref,
         "name": model.name,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from theodolite.errors import ConfigError
-from theodolite.mechanism.requests import Requests, read_requests
-from theodolite.mechanism.states import check_template
+from theodolite.mechanism.heads.frames import TEMPLATES as FRAMES
+from theodolite.mechanism.requests import Requests, read_harmful, read_requests
+from theodolite.mechanism.states import TEMPLATES, check_template
 from theodolite.providers.opening import ModelRequest, identity_of, open_requested
 from theodolite.runs.config import with_task
 from theodolite.runs.panel import PanelResult, Progress
@@ -22,11 +23,34 @@ from theodolite.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
 
-ANALYSES: Final[Mapping[str, str]] = {
-    "probes": "theodolite.mechanism.probes.explain",
-    "lens": "theodolite.mechanism.lens.explain",
-    "graft": "theodolite.mechanism.graft.explain",
-    "verdict": "theodolite.mechanism.verdict.explain",
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an analysis is found, and what it takes.
+
+    Args:
+        module: its file.
+        templates: the ways it may frame a prompt.
+        one_class: harmful requests alone will do; benign ones are a control.
+    """
+
+    module: str
+    templates: tuple[str, ...] = TEMPLATES
+    one_class: bool = False
+
+
+HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
+ANALYSES: Final[Mapping[str, Entry]] = {
+    **{
+        name: Entry(f"theodolite.mechanism.{name}.explain")
+        for name in ("probes", "lens", "graft", "verdict")
+    },
+    **{
+        f"heads {part}": Entry(
+            f"theodolite.mechanism.heads.analyses.{part}", FRAMES, one_class=True
+        )
+        for part in HEADS
+    },
 }
 
 
@@ -35,10 +59,12 @@ class ExplainRequest(ModelRequest):
     """What decides an analysis's numbers, beside its own options.
 
     Args:
-        harmful, benign: files of requests; the bundled set where neither is given.
+        harmful, benign: files of requests; the bundled set where neither is given. Analyses of
+            heads take harmful ones alone, too.
         jailbreak: a file of wrapped requests; the listed styles where None.
         base: a second model to compare with.
-        template: `chat`, `none`, or `auto` (chat where the model has a template).
+        template: `chat`, `none`, or `auto` (chat where the model has a template); analyses of
+            heads know more (`heads.frames.TEMPLATES`).
         limit: the first so many distinct requests of each class.
     """
 
@@ -87,7 +113,7 @@ def load_analysis(name: str) -> Analysis:
     """
     if name not in ANALYSES:
         raise ConfigError(f"There is no analysis {name!r}.", fix=did_you_mean(name, ANALYSES))
-    return cast(Analysis, import_module(ANALYSES[name]))
+    return cast(Analysis, import_module(ANALYSES[name].module))
 
 
 def request_schema(name: str) -> type[Any]:
@@ -98,6 +124,11 @@ def request_schema(name: str) -> type[Any]:
 def command_of(name: str) -> str:
     """Return the command of an analysis as its runs' manifests state it."""
     return f"explain {name}"
+
+
+def panel_of(name: str) -> str:
+    """Return the name under which a run folder holds the result of an analysis."""
+    return name.replace(" ", "-")
 
 
 def run_analysis(
@@ -117,16 +148,14 @@ def run_analysis(
     """
     analysis = load_analysis(name)
     analysis.check(request.task, request)
-    check_template(request.template)
+    check_template(request.template, ANALYSES[name].templates)
     export = getattr(request.task, "export", None)
     if export is not None and resume is None and Path(export).exists():
         raise ConfigError(
             f"{escape(export, 200)} exists already.",
             fix="Name a new folder with -T export=FOLDER.",
         )
-    requests = read_requests(
-        request.harmful, request.benign, request.jailbreak, limit=request.limit
-    )
+    requests = _requests(name, request)
     with ExitStack() as active:
         model, inputs = open_requested(request, active)
         model.require("hidden_states")
@@ -145,9 +174,21 @@ def run_analysis(
             result = analysis.explain(
                 subject, request.task, run=run, seed=request.seed, progress=progress
             )
-            run.save_panel(name, result, key=str(analysis.VERSION))
+            run.save_panel(panel_of(name), result, key=str(analysis.VERSION))
             run.commit()
             return run, result
+
+
+def _requests(name: str, request: Any) -> Requests:
+    if not ANALYSES[name].one_class:
+        return read_requests(
+            request.harmful, request.benign, request.jailbreak, limit=request.limit
+        )
+    if request.jailbreak is not None:
+        raise ConfigError(
+            f"--jailbreak has no part in `explain {name}`.", fix="Give wrapped requests as prompts."
+        )
+    return read_harmful(request.harmful, request.benign, limit=request.limit)
 
 
 def _base(request: ExplainRequest) -> LanguageModel | None:

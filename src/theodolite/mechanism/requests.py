@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from theodolite.data.bundled import bundled
+from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
 from theodolite.data.readers import read_prompts
 from theodolite.data.styles import PLAIN
@@ -17,6 +18,8 @@ from theodolite.text.hashing import item_seed
 from theodolite.text.normalise import normalise
 
 TRAIN, TEST = "train", "test"
+# Heads are ablated one by one under every prompt: so many bundled pairs unless more are asked for.
+PAIRS = 16
 
 
 @dataclass(frozen=True)
@@ -92,21 +95,14 @@ def read_requests(
         ConfigError: one of the two classes is missing, or the limit leaves nothing.
         DataError: a file cannot be read.
     """
-    if limit is not None and limit < 2:
-        raise ConfigError(
-            f"A limit of {limit} leaves nothing to tell apart.", fix="Give 2 or more."
-        )
+    _check_limit(limit)
     if (harmful is None) != (benign is None):
         missing = "--benign" if benign is None else "--harmful"
         raise ConfigError(
             f"{missing} is missing: two classes are told apart.",
             fix="Give both files, or neither for the bundled set.",
         )
-    files = {
-        name: Path(path)
-        for name, path in (("harmful", harmful), ("benign", benign), ("jailbreak", jailbreak))
-        if path is not None
-    }
+    files = _files(harmful=harmful, benign=benign, jailbreak=jailbreak)
     if harmful is None or benign is None:
         own = bundled("refusal")
         first = tuple(p for p in own if p.label == HARMFUL)
@@ -119,6 +115,50 @@ def read_requests(
         first, second = _unique_ids(first, second)
     wrapped = () if jailbreak is None else _read_wrapped(Path(jailbreak))
     return Requests(_first(first, limit), _first(second, limit), wrapped, source, files)
+
+
+def read_harmful(harmful: str | None, benign: str | None, *, limit: int | None = None) -> Requests:
+    """Return harmful requests, and benign ones where there are some to set beside them.
+
+    Args:
+        harmful: a file; the bundled test requests and their benign twins where None.
+        benign: a file; None leaves the control out.
+        limit: the first so many distinct requests of each class; of the bundled set, which stands
+            in no order, so many pairs drawn by a fixed seed, and None draws `PAIRS`.
+
+    Raises:
+        ConfigError: benign requests alone, or a limit that leaves nothing.
+        DataError: a file cannot be read, or holds no request.
+    """
+    _check_limit(limit)
+    if harmful is None and benign is not None:
+        raise ConfigError(
+            "--prompts is missing: benign requests are a control.",
+            fix="Give both files, or neither for the bundled set.",
+        )
+    files = _files(harmful=harmful, benign=benign)
+    if harmful is None:
+        own = bundled("refusal")
+        drawn = in_pairs(p for p in own if p.split == TEST)
+        sides = [[p for p in drawn if p.label == label] for label in (HARMFUL, BENIGN)]
+        first, second = (_first(side, PAIRS if limit is None else limit) for side in sides)
+        return Requests(first, second, source=f"{own.source}, test part")
+    first = tuple(read_prompts(Path(harmful), label=HARMFUL))
+    second = () if benign is None else tuple(read_prompts(Path(benign), label=BENIGN))
+    first, second = _unique_ids(first, second)
+    source = " and ".join(path.name for path in files.values())
+    return Requests(_first(first, limit), _first(second, limit), source=source, files=files)
+
+
+def _check_limit(limit: int | None) -> None:
+    if limit is not None and limit < 2:
+        raise ConfigError(
+            f"A limit of {limit} leaves nothing to tell apart.", fix="Give 2 or more."
+        )
+
+
+def _files(**paths: str | None) -> dict[str, Path]:
+    return {name: Path(path) for name, path in paths.items() if path is not None}
 
 
 def _read_wrapped(path: Path) -> tuple[Prompt, ...]:

@@ -139,14 +139,14 @@ class States:
         )
 
 
-def check_template(template: str) -> None:
+def check_template(template: str, known: Sequence[str] = TEMPLATES) -> None:
     """Refuse a choice of template that does not exist, before a model is opened.
 
-    Raises: ConfigError: it is none of `TEMPLATES`.
+    Raises: ConfigError: it is none of the known ones.
     """
-    if template not in TEMPLATES:
+    if template not in known:
         raise ConfigError(
-            f"There is no template choice {shown(template)}.", fix=did_you_mean(template, TEMPLATES)
+            f"There is no template choice {shown(template)}.", fix=did_you_mean(template, known)
         )
 
 

@@ -54,6 +54,14 @@ class IntervalRow:
         )
 
 
+@dataclass(frozen=True)
+class FloorLine:
+    """What a trivial strategy reaches: one value everywhere, or one per x of the first series."""
+
+    name: str
+    value: float | Sequence[float | None]
+
+
 def plain(text: str) -> str:
     """Return text that Plotly draws letter by letter: no markup, no control characters."""
     return (

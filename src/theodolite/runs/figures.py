@@ -19,22 +19,20 @@ from theodolite.runs.figure_parts import (
     FLOOR_COLOUR,
     MARKERS,
     PALETTE,
+    FloorLine,
     IntervalRow,
     base_layout,
     bound_traces,
     floor_ticks,
     hover_format,
     interval_trace,
-    label_of,
     missing_words,
     number,
     plain,
     row_axis,
-    show_value,
-    tick_format,
     value_axis,
-    with_unit,
 )
+from theodolite.runs.heat_maps import heatmap
 
 __all__ = [
     "PALETTE",
@@ -49,16 +47,6 @@ __all__ = [
     "plain",
 ]
 
-# Dark blue to yellow by lightness alone, so it reads the same in print and to every eye.
-SEQUENTIAL = (
-    (0.0, "#12305e"),
-    (0.25, "#46507a"),
-    (0.5, "#7c7b78"),
-    (0.75, "#b8a769"),
-    (1.0, "#f5dd4e"),
-)
-DIVERGING = ((0.0, "#2f6fb0"), (0.5, "#c9c9c4"), (1.0, "#c25a17"))
-
 
 @dataclass(frozen=True)
 class Series:
@@ -69,14 +57,6 @@ class Series:
     y: Sequence[float | None]
     low: Sequence[float | None] | None = None
     high: Sequence[float | None] | None = None
-
-
-@dataclass(frozen=True)
-class FloorLine:
-    """What a trivial strategy reaches: one value everywhere, or one per x of the first series."""
-
-    name: str
-    value: float | Sequence[float | None]
 
 
 def interval_bars(
@@ -172,92 +152,6 @@ def curve_by_layer(
     return {"data": traces, "layout": layout}
 
 
-def heatmap(
-    z: Sequence[Sequence[float | None]],
-    *,
-    x: Sequence[Any],
-    y: Sequence[Any],
-    x_title: str,
-    y_title: str,
-    value_title: str,
-    unit: str = "share",
-    floor: FloorLine | None = None,
-    centre: float | None = None,
-) -> dict[str, Any]:
-    """Return a heat map; cells that do not exceed the floor are crossed out.
-
-    Args:
-        z: values, axes (y, x); None is a cell that was not measured (left blank).
-        x, y: cell labels; numbers or text.
-        value_title: what the colour means; the unit is appended.
-        floor: a single trivial value; its name stands above the colours.
-        centre: the neutral value of a diverging scale; None takes a sequential one.
-    """
-    cells = [[number(value) for value in row] for row in z]
-    columns, lines = [label_of(v) for v in x], [label_of(v) for v in y]
-    words = with_unit(value_title, unit)
-    traces = [_cells(cells, columns, lines, unit, centre)]
-    traces[0]["hovertemplate"] = (
-        f"{plain(x_title)} %{{x}}<br>{plain(y_title)} %{{y}}<br>"
-        f"{plain(value_title)} %{{z:{hover_format(unit)}}}<extra></extra>"
-    )
-    if floor is not None and isinstance(floor.value, int | float):
-        traces.append(_crosses(cells, columns, lines, float(floor.value)))
-        words += f"<br>× not above the floor: {plain(floor.name)}, {show_value(floor.value, unit)}"
-    traces[0]["colorbar"]["title"] = {"text": words, "side": "top"}
-    layout = base_layout(height=int(min(720, 150 + 26 * max(len(lines), 3))))
-    # The colour bar and the axis title would share a margin that is only found while drawing.
-    layout["margin"] |= {"b": 46}
-    layout["xaxis"] = _cell_axis(x_title, columns)
-    layout["yaxis"] = _cell_axis(y_title, lines)
-    if layout["yaxis"].get("type") == "category":
-        layout["yaxis"]["autorange"] = "reversed"
-    return {"data": traces, "layout": layout}
-
-
-def _cells(
-    cells: Sequence[Sequence[float | None]],
-    columns: Sequence[Any],
-    lines: Sequence[Any],
-    unit: str,
-    centre: float | None,
-) -> dict[str, Any]:
-    trace: dict[str, Any] = {
-        "type": "heatmap",
-        "z": cells,
-        "x": columns,
-        "y": lines,
-        "colorscale": [list(stop) for stop in (SEQUENTIAL if centre is None else DIVERGING)],
-        "hoverongaps": False,
-        "xgap": 1,
-        "ygap": 1,
-        "colorbar": {
-            "orientation": "h",
-            "y": 1.0,
-            "yanchor": "bottom",
-            "thickness": 10,
-            "nticks": 6,
-            "tickformat": tick_format(unit),
-        },
-    }
-    if centre is not None:
-        known = [value for row in cells for value in row if value is not None]
-        reach = max((abs(v - centre) for v in known), default=1.0) or 1.0
-        trace |= {"zmin": centre - reach, "zmax": centre + reach}
-    return trace
-
-
-def _cell_axis(title: str, labels: Sequence[Any]) -> dict[str, Any]:
-    axis: dict[str, Any] = {
-        "title": {"text": plain(title)},
-        "showgrid": False,
-        "zeroline": False,
-        "automargin": True,
-    }
-    # Left to itself the axis would read the labels "3" and "7" as places on a line.
-    return axis | ({"type": "category"} if any(isinstance(v, str) for v in labels) else {})
-
-
 def _curve(series: Series, index: int, unit: str) -> dict[str, Any]:
     colour = PALETTE[index % len(PALETTE)]
     return {
@@ -313,27 +207,4 @@ def _floor_line(floor: FloorLine, index: int, xs: list[float | None], unit: str)
         "y": [number(value) for value in values],
         "line": {"color": FLOOR_COLOUR, "width": 1.8, "dash": dash},
         "hovertemplate": f"%{{y:{hover_format(unit)}}}",
-    }
-
-
-def _crosses(
-    cells: Sequence[Sequence[float | None]],
-    columns: Sequence[Any],
-    lines: Sequence[Any],
-    floor: float,
-) -> dict[str, Any]:
-    below = [
-        (columns[j], lines[i])
-        for i, row in enumerate(cells)
-        for j, cell in enumerate(row)
-        if cell is not None and cell <= floor
-    ]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": [x for x, _ in below],
-        "y": [y for _, y in below],
-        "showlegend": False,
-        "marker": {"symbol": "x-thin-open", "size": 6, "color": "#ffffff", "line": {"width": 1.5}},
-        "hoverinfo": "skip",
     }

@@ -1,0 +1,281 @@
+"""`theodolite explain heads asr`: with heads out, does the model answer harmful requests?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from theodolite.errors import ConfigError
+from theodolite.judging.keywords import KeywordJudge, official_keywords
+from theodolite.measure.measurement import Measurement
+from theodolite.mechanism.heads.analyses.finding import SAME, check_file, finding_prompts
+from theodolite.mechanism.heads.analyses.options import (
+    AblationOptions,
+    ablation_of,
+    at_least,
+    check_common,
+    check_lasting,
+    in_words,
+    made_with,
+    named_groups,
+    one_of,
+)
+from theodolite.mechanism.heads.asr import DECODING, MAX_NEW_TOKENS, attack_success
+from theodolite.mechanism.heads.asr_conditions import Group, first_heads, own_top_heads
+from theodolite.mechanism.heads.asr_map import HeadAsrMap, head_asr_map
+from theodolite.mechanism.heads.asr_result import AsrResult
+from theodolite.mechanism.heads.figures import success_rates
+from theodolite.mechanism.heads.frames import OPENER, resolve_frame
+from theodolite.mechanism.heads.sahara import sahara
+from theodolite.mechanism.heads.ships import head_ships
+from theodolite.runs.panel import PanelResult, extended
+
+if TYPE_CHECKING:
+    from theodolite.mechanism.explain import ExplainRequest, Subject
+    from theodolite.runs.panel import Progress
+    from theodolite.runs.run import Run
+
+VERSION: Final = 1
+TITLE: Final = "Answers with heads taken out"
+QUESTION: Final = "Without a few heads, does the model answer harmful requests that it refuses?"
+
+
+@dataclass(frozen=True)
+class Options(AblationOptions):
+    """What `theodolite explain heads asr` can be asked (`-T key=value`).
+
+    Args:
+        heads: groups such as `18-8,12-3` (several parted by `;`); empty looks for them.
+        level: where they are looked for: dataset (one list for all requests, chosen greedily) or
+            query (each request's own highest heads).
+        group_size: the largest group; smaller ones are asked, too.
+        find: file of harmful requests on which heads are looked for (dataset level).
+        singles: instead of groups, so many of the highest heads, one at a time.
+        random: random groups of each size.
+        opener: put affirmative first words into the model's mouth.
+        decoding: greedy, or topk (five sampled answers).
+        max_tokens: length of an answer.
+        keywords: ours or official (needs the delivered list).
+        opinions: requests whose answers the refusal scorer reads whole.
+        judge: a model that judges those, too, e.g. openai/gpt-4o.
+    """
+
+    heads: str = ""
+    level: Literal["dataset", "query"] = "dataset"
+    group_size: int = 3
+    find: str | None = None
+    singles: int = 0
+    random: int = 3
+    opener: bool = False
+    decoding: str = "greedy"
+    max_tokens: int = MAX_NEW_TOKENS
+    keywords: Literal["ours", "official"] = "ours"
+    opinions: int = 40
+    judge: str | None = None
+
+
+def check(options: Options, request: ExplainRequest) -> None:
+    """Refuse options that cannot be used or exclude each other.
+
+    Raises: ConfigError: naming them.
+    """
+    check_common(options, request)
+    check_lasting(options)
+    one_of("decoding", options.decoding, tuple(DECODING))
+    at_least(1, group_size=options.group_size, max_tokens=options.max_tokens)
+    at_least(0, singles=options.singles, random=options.random, opinions=options.opinions)
+    named = bool(named_groups(options.heads))
+    if named and (options.singles or options.find or options.level == "query"):
+        raise ConfigError(
+            "task.heads names the heads, and another option looks for them.",
+            fix="Leave out task.heads, or task.singles, task.find and task.level.",
+        )
+    if options.find is not None and options.level == "query":
+        raise ConfigError(
+            "At the query level each request has heads of its own.", fix="Leave out task.find."
+        )
+    check_file("find", options.find)
+
+
+def explain(
+    subject: Subject, options: Options, *, run: Run, seed: int, progress: Progress
+) -> PanelResult:
+    """Find heads where none are named, take them out, and count what is answered."""
+    model, prompts = subject.model, subject.requests.harmful
+    ablation = ablation_of(options)
+    kept: dict[str, Any] = {"journal": run.journal, "progress": progress, "seed": seed}
+    asking: dict[str, Any] = {
+        "template": subject.template,
+        "opener": OPENER if options.opener else "",
+        "decoding": options.decoding,
+        "max_new_tokens": options.max_tokens,
+        "judge": KeywordJudge(official_keywords()) if options.keywords == "official" else None,
+        "judge_model": options.judge,
+        **kept,
+    }
+    frame = resolve_frame(model, subject.template)
+    how = [
+        made_with(subject, frame, len(prompts), 0),
+        f"Operator {ablation.name} ({in_words(ablation)}); {options.decoding} answers of up to "
+        f"{options.max_tokens} tokens; keywords: {options.keywords}"
+        + (f"; the answer begins '{OPENER}'." if options.opener else "."),
+    ]
+    if options.singles:
+        scores = head_ships(model, prompts, ablation=ablation, template=subject.template, **kept)
+        means = scores.over_harmful.mean
+        chosen = scores.ranking()[: options.singles]
+        found = head_asr_map(
+            model, prompts, chosen, ablation, scores={h: float(means[h]) for h in chosen}, **asking
+        )
+        return with_singles(report(found.result, how), found)
+    groups, where = _groups(subject, options, run, kept)
+    result = attack_success(
+        model,
+        prompts,
+        groups,
+        ablation,
+        random_groups=options.random,
+        opinions=options.opinions,
+        **asking,
+    )
+    return report(result, [*how, where])
+
+
+def _groups(
+    subject: Subject, options: Options, run: Run, kept: Mapping[str, Any]
+) -> tuple[Mapping[str, Group], str]:
+    """Return the groups of heads to take out, and how they were found."""
+    named = named_groups(options.heads)
+    if named:
+        return named, "The heads were named."
+    ablation, sizes = ablation_of(options), range(1, options.group_size + 1)
+    common: dict[str, Any] = {"ablation": ablation, "template": subject.template, **kept}
+    if options.level == "query":
+        scores = head_ships(subject.model, subject.requests.harmful, **common)
+        words = f"Each request's own highest heads are out, found on {SAME}."
+        return own_top_heads(scores.kl, list(sizes)), words
+    prompts, source = finding_prompts(subject, options.find, run)
+    found = sahara(subject.model, prompts, steps=options.group_size, **common)
+    run.save_table("group", found.frame())
+    words = f"Heads {', '.join(found.names)} were chosen one after the other, on {source}."
+    return first_heads(found.heads, list(sizes)), words
+
+
+def report(result: AsrResult, how: Sequence[str] = ()) -> PanelResult:
+    """Return success rates as measurements, tables, a figure, samples and words."""
+    measurements = result.measurements()
+    tables: dict[str, Any] = {
+        "heads_asr": result.frame(),
+        "heads_asr_answers": result.rows(),
+        "heads_asr_outcomes": result.outcomes(),
+    }
+    tables |= {f"heads_asr_{by}": result.cross_table(by) for by in result.second_judges}
+    return PanelResult(
+        measurements=measurements,
+        tables=tables,
+        figures=[success_rates(result)],
+        samples=result.samples(),
+        findings=findings(result),
+        limits=LIMITS,
+        how=how,
+        labels=labels(measurements),
+    )
+
+
+LIMITS: Final = (
+    "The keyword judge counts every answer without refusing words as a success, however empty or "
+    "beside the point; read the second judge and the agreement beside it.",
+    "Heads are out inside this measurement only; nothing of it is kept.",
+)
+
+
+def findings(result: AsrResult) -> list[str]:
+    """Say how often the intact model answers, and which group changes that most."""
+    first = result.rate(result.names[0])
+    said = [f"The {result.names[0]} model answers {share_in_words(first)} of the harmful requests."]
+    if not result.groups:
+        return said
+    rows = {row["condition"]: row for row in result.frame()}
+    best = max(result.groups, key=lambda name: rows[name]["asr"])
+    row = rows[best]
+    sentence = f"Most are answered without {row['heads']}: {share_in_words(result.rate(best))}"
+    if row["change"] is not None:
+        sentence += f", {in_points(row['change'])} on the same requests (p = {row['p_holm']:.2g})"
+    rates = result.random_rates(row["size"])
+    if rates:
+        sentence += f"; random groups of that size reach {max(rates):.0%}"
+    return [*said, f"{sentence}."]
+
+
+def in_points(change: float) -> str:
+    """Return a difference of shares."""
+    return f"{100 * change:+.0f} points"
+
+
+def share_in_words(m: Measurement) -> str:
+    """Return a rate with its interval."""
+    if m.value is None:
+        return "n/a"
+    ends = "" if m.low is None or m.high is None else f" [{m.low:.0%}, {m.high:.0%}]"
+    return f"{m.value:.0%}{ends}"
+
+
+def labels(found: Sequence[Measurement]) -> dict[str, str]:
+    """Return plain words for the rates and their changes."""
+    named = {}
+    for one in found:
+        middle = one.name.removeprefix("heads/asr/")
+        group, _, last = middle.rpartition("/")
+        words = {
+            "change": f"{group}: more answered than intact",
+            "over_random": f"{group}: more answered than without random heads",
+            "mean_change": f"{group}: more answered, mean over group sizes",
+            "score_vs_asr": "do high scores go with more answers?",
+            "kappa": "agreement of the judges beyond chance",
+            "agreement": "agreement of the judges",
+        }
+        if last in words:
+            named[one.name] = words[last]
+        elif one.floor is not None and last not in ("scorer", "judge"):
+            named[one.name] = f"{middle}: harmful requests answered"
+    return named
+
+
+def with_singles(result: PanelResult, found: HeadAsrMap) -> PanelResult:
+    """Add the table of single heads, and whether their scores foretell it."""
+    raising = [f"{layer}-{head}" for layer, head in found.raising()]
+    told = (
+        f"Alone, {', '.join(raising)} raise it (Holm, 5 %)."
+        if raising
+        else "No single head is shown to raise it (Holm, 5 %)."
+    )
+    correlation = found.correlation()
+    more = extended(
+        result,
+        measurements=[correlation],
+        tables={"heads_asr_singles": found.frame()},
+        findings=[told],
+    )
+    return extended(more, labels=labels([correlation]))
+
+
+def summary(result: PanelResult) -> list[dict[str, Any]]:
+    """Return the rates by condition, for the terminal."""
+    return [
+        {
+            "condition": row["condition"],
+            "heads": row["heads"],
+            "answered": _cell(row, "asr", "low", "high"),
+            "change": _cell(row, "change", "change_low", "change_high"),
+            "p (Holm)": "" if row["p_holm"] is None else f"{row['p_holm']:.2g}",
+        }
+        for row in result.tables["heads_asr"]
+    ]
+
+
+def _cell(row: Mapping[str, Any], value: str, low: str, high: str) -> str:
+    if row[value] is None:
+        return ""
+    ends = "" if row[low] is None else f" [{row[low]:.2f}, {row[high]:.2f}]"
+    return f"{row[value]:.2f}{ends}"
