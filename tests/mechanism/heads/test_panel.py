@@ -21,10 +21,11 @@ def looked_at(family: str, tmp_path: Path) -> PanelResult:
     return HeadsPanel().run(context)
 
 
-def test_the_quick_panel_screens_scores_and_draws(tmp_path: Path) -> None:
+def test_the_quick_panel_scores_every_head_and_draws(tmp_path: Path) -> None:
     result = looked_at("llama", tmp_path)
     assert result.measurements[0].name == "heads/specific_heads"
-    assert {"head_scores", "heads", "screening"} <= set(result.tables)
+    anatomy = tiny_model("llama").anatomy
+    assert len(result.tables["head_scores"]) == anatomy.n_layers * anatomy.n_heads
     assert {row["label"] for row in result.tables["heads"]} == {"harmful", "benign"}
     assert result.figures and result.findings and result.limits and result.how
     assert all(m.floor is not None or m.reason for m in result.measurements)

@@ -34,9 +34,7 @@ class Plan:
 
 
 PLANS: Final[Mapping[str, Plan]] = {
-    "quick": Plan(
-        4, heads_map.Options(screen="fisher", keep=5, audit=10, cotangents=4), seconds=18
-    ),
+    "quick": Plan(3, heads_map.Options(), seconds=18),
     "standard": Plan(16, heads_map.Options(), seconds=150),
     "full": Plan(48, heads_map.Options(level="dataset"), seconds=440),
 }
