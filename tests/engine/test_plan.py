@@ -48,6 +48,36 @@ def test_a_plan_computes_every_sequence(
 
 
 @settings(max_examples=80, deadline=None)
+@given(st.lists(tokens, max_size=25), st.integers(8, 200), st.integers(1, 6), st.data())
+def test_what_is_apart_shares_nothing(
+    sequences: list[list[int]], budget: int, rows: int, data: st.DataObject
+) -> None:
+    worlds = [data.draw(st.integers(0, 2)) for _ in sequences]
+    batches = plan_batches(sequences, budget, max_rows=rows, apart=worlds)
+    assert sorted(i for batch in batches for i in batch.items) == list(range(len(sequences)))
+    for batch in batches:
+        assert len(batch.items) <= rows
+        for leaf, copies in enumerate(batch.copies):
+            assert all(sequences[i] == rebuilt(batch, sequences, leaf) for i in copies)
+            piece = batch.leaves[leaf]
+            assert {worlds[i] for i in copies} == {worlds[piece.item]}
+            while piece.parent >= 0:
+                piece = batch.segments[piece.parent]
+                assert worlds[piece.item] == worlds[copies[0]]
+    one = plan_batches(sequences, budget, max_rows=rows)
+    assert plan_batches(sequences, budget, max_rows=rows, apart=[7] * len(sequences)) == one
+
+
+def test_each_world_shares_its_own_prefix() -> None:
+    sequences = [[*range(30), 50 + i] for i in range(6)]
+    (batch,) = plan_batches(sequences, 500, apart=[0, 1, 0, 1, 0, 1])
+    assert [(s.start, s.stop) for s in batch.segments] == [(0, 30), (0, 30)]
+    assert [batch.segments[leaf.parent].item % 2 for leaf in batch.leaves] == [
+        leaf.item % 2 for leaf in batch.leaves
+    ]
+
+
+@settings(max_examples=80, deadline=None)
 @given(st.lists(tokens, max_size=20, unique_by=tuple), st.data())
 def test_limits_are_kept(sequences: list[list[int]], data: st.DataObject) -> None:
     limits = [data.draw(st.integers(0, len(s) - 1)) for s in sequences]

@@ -21,6 +21,7 @@ from theodolite.engine.next_token import last_logits
 from theodolite.engine.passes import step
 from theodolite.engine.plan import Batch, plan_batches
 from theodolite.engine.runner import Runner, halving, require_finite_logits
+from theodolite.engine.variants import RowVariants, row_variants
 from theodolite.errors import ConfigError, DataError
 from theodolite.execution import Unit, map_units
 from theodolite.models.chat import Encoded, encode_all
@@ -29,6 +30,7 @@ from theodolite.text.hashing import content_key, item_seed
 
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
+    from theodolite.engine.interventions import Intervention
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
@@ -89,6 +91,7 @@ def generate(
     stop: Sequence[str] = (),
     seed: int = 0,
     n: int = 1,
+    variants: Sequence[Sequence[Intervention]] | None = None,
     batch_rows: int | None = None,
     batch_tokens: int | None = None,
     journal: Journal | None = None,
@@ -106,6 +109,8 @@ def generate(
         stop: strings that end an answer; not part of its text.
         seed: with the prompt's id and words and the sample index it fixes every random choice.
         n: answers per prompt.
+        variants: for each prompt what acts on it alone, after the active interventions; prompts
+            that differ in it are written together, as each would be alone under `apply`.
         batch_rows: most answers written together (default: by device and memory).
         batch_tokens: most tokens of one prefill pass (default: by device and memory).
         journal: finished units are kept there and not written again.
@@ -114,7 +119,8 @@ def generate(
     Returns: completions ordered by prompt, then sample.
 
     Raises:
-        ConfigError: an option is out of range.
+        ConfigError: an option is out of range, or an intervention does not fit the model.
+        CapabilityError: the model cannot be changed in this way.
         DataError: a prompt leaves no room in the model's context.
         NumericsError: the logits are not finite.
 
@@ -132,7 +138,9 @@ def generate(
     ends = end_tokens(model) | _spelled_tokens(model, stop)
     limits = _Limits(max_new_tokens, tuple(stop), ends, model.max_context)
     _check_room(model, encoded)
-    jobs = _jobs(encoded, seed, 1 if rule.greedy else n)
+    of = row_variants(model, variants, len(encoded))
+    jobs = _jobs(encoded, of, seed, 1 if rule.greedy else n)
+    rows = of.select([job.prompt for job in jobs])
     sequences = [encoded[job.prompt].ids for job in jobs]
     longest = max(map(len, sequences), default=1)
     batches = plan_batches(
@@ -140,11 +148,14 @@ def generate(
         batch_tokens or max(token_budget(model, longest), 4096),
         pass_tokens=WHOLE_BATCHES,
         max_rows=batch_rows or row_budget(model, longest + max_new_tokens),
-        limits=[shareable(model, len(ids)) for ids in sequences],
+        limits=[shareable(model, len(ids), own) for ids, own in zip(sequences, rows.each)],
+        apart=rows.ids,
     )
-    units = _units(model, encoded, jobs, batches, rule, limits)
-    writer = _Writer(model, encoded, jobs, rule, limits, dict(zip((u.key for u in units), batches)))
-    results = map_units(units, writer, journal=journal, progress=progress, label="generate")
+    units = _units(model, encoded, jobs, rows, batches, rule, limits)
+    by_key = dict(zip((u.key for u in units), batches))
+    writer = _Writer(model, encoded, jobs, rows, rule, limits, by_key)
+    with rows.of.acting():
+        results = map_units(units, writer, journal=journal, progress=progress, label="generate")
     return _completions(model, encoded, jobs, units, results, limits, n if rule.greedy else 1)
 
 
@@ -152,6 +163,7 @@ def _units(
     model: LanguageModel,
     encoded: Sequence[Encoded],
     jobs: Sequence[_Job],
+    variants: RowVariants,
     batches: Sequence[Batch],
     rule: DecodingRule,
     limits: _Limits,
@@ -166,6 +178,9 @@ def _units(
         key = content_key("generate", VERSION, common, asked, [] if rule.greedy else rows, shape)
         if rule.greedy:
             key = content_key(key, [ids for ids, _ in rows])
+        own = [variants.key(i) for i in batch.items]
+        if any(own):
+            key = content_key(key, own)
         units.append(Unit(key, batch.items, len(batch.items)))
     return units
 
@@ -196,14 +211,17 @@ def _check_room(model: LanguageModel, encoded: Sequence[Encoded]) -> None:
             )
 
 
-def _jobs(encoded: Sequence[Encoded], seed: int, n: int) -> list[_Job]:
-    """Return the answers to write; equal prompts without ids get different random numbers."""
-    seen: dict[tuple[str, str], int] = {}
+def _jobs(encoded: Sequence[Encoded], variants: RowVariants, seed: int, n: int) -> list[_Job]:
+    """Return the answers to write; equal prompts without ids get different random numbers.
+
+    Note: under different variants they get the same, so that the variants can be compared.
+    """
+    seen: dict[tuple[str, str, int], int] = {}
     jobs = []
     for place, item in enumerate(encoded):
         name = (item.prompt_id, item.key)
-        copy = seen.get(name, 0)
-        seen[name] = copy + 1
+        copy = seen.get((*name, variants.ids[place]), 0)
+        seen[*name, variants.ids[place]] = copy + 1
         jobs += [_Job(place, k, item_seed(seed, "generate", *name, copy, k)) for k in range(n)]
     return jobs
 
@@ -216,6 +234,7 @@ class _Writer:
         model: LanguageModel,
         encoded: Sequence[Encoded],
         jobs: Sequence[_Job],
+        variants: RowVariants,
         rule: DecodingRule,
         limits: _Limits,
         batches: dict[str, Batch],
@@ -227,7 +246,8 @@ class _Writer:
         self.limits = limits
         self.batches = batches
         self.names = [encoded[j.prompt].prompt_id or str(j.prompt) for j in jobs]
-        self.runner = Runner(model, [encoded[j.prompt].ids for j in jobs], names=self.names)
+        sequences = [encoded[j.prompt].ids for j in jobs]
+        self.runner = Runner(model, sequences, names=self.names, variants=variants)
 
     def __call__(self, unit: Unit) -> dict[str, Any]:
         answers: dict[int, tuple[list[int], str]] = {}
@@ -273,6 +293,7 @@ class _Decoding:
         device = self.model.device
         lengths = [len(writer.runner.sequences[item]) for item in items]
         self.prompts = torch.tensor(lengths, device=device)
+        self.variants = writer.runner.variants_of(items)
         self.uniform: torch.Tensor | None = None
         if not writer.rule.greedy:
             count = writer.limits.new_tokens
@@ -290,7 +311,7 @@ class _Decoding:
             if not any(self.live) or count + 1 == self.writer.limits.new_tokens:
                 return
             tokens = self._retire(tokens)
-            hidden = step(self.model, self.state, tokens, self.prompts)
+            hidden = step(self.model, self.state, tokens, self.prompts, self.variants)
             logits = self.model.anatomy.logits_from_final(hidden)
 
     def _take(self, tokens: Sequence[int], count: int) -> None:
@@ -328,6 +349,7 @@ class _Decoding:
         self.items = [self.items[row] for row in rows]
         self.live = [True] * len(rows)
         self.prompts = self.prompts[rows]
+        self.variants = self.variants.select(rows) if self.variants is not None else None
         if self.uniform is not None:
             self.uniform = self.uniform[rows]
         return tokens[rows]

@@ -9,7 +9,7 @@ prefix sharing, padding and decoding do not change what is touched.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -18,9 +18,9 @@ import torch
 
 from theodolite.engine.intervention_fields import digest, known, shaped
 from theodolite.engine.passes import PassContext, current_pass
+from theodolite.engine.placing import hooked
 from theodolite.errors import CapabilityError, ConfigError
-from theodolite.models.attention import Attend, require_interface, visiting
-from theodolite.models.taps import write
+from theodolite.models.attention import require_interface
 from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
@@ -89,14 +89,8 @@ class Intervention:
 
     def entered(self, anatomy: Anatomy) -> AbstractContextManager[None]:
         """Return the context in which the change acts on every forward of the model."""
-        change = self.change(anatomy)
-
-        def placed(value: torch.Tensor) -> torch.Tensor:
-            mask = self.touched()[..., None].to(value.device)
-            return torch.where(mask, change(value), value)
-
-        tap = anatomy.tap(self.layer, self.at)
-        return write(tap, change if self.positions == "all" else placed)
+        where = None if self.positions == "all" else self.touched
+        return hooked(anatomy, self.layer, self.at, self.change(anatomy), where)
 
     def touched(self) -> torch.Tensor:
         """Return which tokens of the running pass are changed; bool, axes (row, position).
@@ -179,42 +173,29 @@ class HeadIntervention(Intervention):
         if self.at != "head_z":
             require_interface(anatomy)
 
+    @property
+    def factor(self) -> float | None:
+        """What the heads' values are multiplied by; None where they are replaced."""
+        if self.operator == "zero":
+            return 0.0
+        return self.epsilon if self.operator in ("scale", "undifferentiated") else None
+
     def change(self, anatomy: Anatomy) -> Change:
         """See `Intervention.change`."""
         heads = list(self.heads)
-        factor = 0.0 if self.operator == "zero" else self.epsilon
+        factor = self.factor
 
         def fn(value: torch.Tensor) -> torch.Tensor:
             new = value.reshape(*value.shape[:-1], anatomy.n_heads, -1).clone()
-            if self.operator == "replace" and self.vector is not None:
-                new[..., heads, :] = self.vector.to(value)
-            elif self.operator == "head_mean":
-                new[..., heads, :] = new.mean(-2, keepdim=True)
-            else:
+            if factor is not None:
                 new[..., heads, :] = new[..., heads, :] * factor
+            elif self.operator == "replace" and self.vector is not None:
+                new[..., heads, :] = self.vector.to(value)
+            else:
+                new[..., heads, :] = new.mean(-2, keepdim=True)
             return new.flatten(-2)
 
         return fn
-
-    def entered(self, anatomy: Anatomy) -> AbstractContextManager[None]:
-        """See `Intervention.entered`."""
-        if self.at != "head_k":
-            return super().entered(anatomy)
-        change = self.change(anatomy)
-
-        def visitor(
-            attend: Attend, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
-        ) -> torch.Tensor:
-            by_place = key.transpose(1, 2)
-            new = change(by_place.flatten(2)).reshape(by_place.shape).transpose(1, 2)
-            z = attend(query, new, value)
-            if self.positions == "all":
-                return z
-            # The positions are those that look: the others go on seeing the keys as they are.
-            mask = self.touched()[..., None, None].to(z.device)
-            return torch.where(mask, z, attend(query, key, value))
-
-        return visiting(anatomy.attention(self.layer), visitor)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -373,13 +354,18 @@ def interventions_key(model: LanguageModel) -> list[str]:
     return [intervention.key for intervention in model.interventions]
 
 
-def shareable(model: LanguageModel, prompt_length: int) -> int:
+def shareable(model: LanguageModel, prompt_length: int, more: Sequence[Intervention] = ()) -> int:
     """Return how many leading tokens of a prompt may be computed together with other prompts.
+
+    Args:
+        model: its active interventions count.
+        prompt_length: in tokens.
+        more: interventions that act on this prompt beside the active ones.
 
     Note: never the last one; nor those a negative index may name, for it depends on the length.
     """
     limit = prompt_length - 1
-    for intervention in model.interventions:
+    for intervention in (*model.interventions, *more):
         if not isinstance(intervention.positions, str):
             negative = [index for index in intervention.positions if index < 0]
             limit = min(limit, prompt_length + min(negative, default=0))

@@ -11,13 +11,16 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from theodolite.engine.kv import KV, Branch, BranchLayer, DecodeState, Past, branch, cache_of
 from theodolite.engine.trie import Tokens
 from theodolite.models.taps import read
+
+if TYPE_CHECKING:
+    from theodolite.engine.variants import RowVariants
 
 # Packing costs a copy each way; below this share of padding it does not pay.
 PADDING_WORTH_PACKING = 0.02
@@ -32,10 +35,12 @@ class PassContext:
     Args:
         positions: absolute position of each token, -1 for padding; long, axes (row, position).
         prompt_lengths: tokens of the prompt each row belongs to; long, axes (row).
+        variants: of the rows; None where the active interventions act on all rows alike.
     """
 
     positions: torch.Tensor
     prompt_lengths: torch.Tensor
+    variants: RowVariants | None = None
 
 
 current_pass: ContextVar[PassContext | None] = ContextVar("current_pass", default=None)
@@ -53,11 +58,13 @@ class Rows:
         tokens: new tokens of each row.
         past: where each row's past comes from, None at position 0.
         prompt_lengths: tokens of each row's prompt.
+        variants: of the rows, where they differ in what acts on them.
     """
 
     tokens: Sequence[Tokens]
     past: Sequence[Branch | None]
     prompt_lengths: Sequence[int]
+    variants: RowVariants | None = None
 
     @property
     def starts(self) -> list[int]:
@@ -123,11 +130,12 @@ def run_pass(
     layers = _layers(model, past, keep)
     if layers is not None:
         inputs["past_key_values"] = cache_of(layers)
-    context = _context(inputs.pop("positions"), lengths, rows.prompt_lengths)
+    context = _context(inputs.pop("positions"), lengths, rows)
     hidden = None
     # The pass may end by raising `_Done` from a tap.
     reading = _reading(taps or {}, sink, stop=not finish)
-    spared = _spared(model, lengths, only)
+    own = rows.variants.of.interventions if rows.variants is not None else ()
+    spared = _spared(model, lengths, only, (*model.interventions, *own))
     with model.lock, published(context), spared, reading, suppress(_Done):
         hidden = decode(model, inputs, use_cache=layers is not None)
     if not keep or layers is None:
@@ -151,7 +159,11 @@ def takes_position_ids(model: Any) -> bool:
 
 
 def step(
-    model: Any, state: DecodeState, tokens: torch.Tensor, prompts: torch.Tensor
+    model: Any,
+    state: DecodeState,
+    tokens: torch.Tensor,
+    prompts: torch.Tensor,
+    variants: RowVariants | None = None,
 ) -> torch.Tensor:
     """Decode one token per row and return final hidden states (row, d_model).
 
@@ -160,6 +172,7 @@ def step(
         state: keys and values of the rows; grows by one slot.
         tokens: the last token of each row, long, axes (row).
         prompts: prompt lengths, long, axes (row).
+        variants: of the rows, where they differ in what acts on them.
     """
     device = tokens.device
     positions = torch.tensor(state.lengths, device=device)[:, None]
@@ -171,7 +184,7 @@ def step(
         padding = torch.tensor(state.padding, device=device)[:, None]
         inputs["attention_mask"] = (slots >= padding).long()
     state.lengths = [length + 1 for length in state.lengths]
-    with model.lock, published(PassContext(positions, prompts)):
+    with model.lock, published(PassContext(positions, prompts, variants)):
         return decode(model, inputs, use_cache=True)[:, -1]
 
 
@@ -203,7 +216,9 @@ def _reading(taps: Mapping[Any, Any], sink: Sink | None, *, stop: bool) -> Itera
 
 
 @contextmanager
-def _spared(model: Any, lengths: Sequence[int], only: Only | None) -> Iterator[None]:
+def _spared(
+    model: Any, lengths: Sequence[int], only: Only | None, acting: Sequence[Any]
+) -> Iterator[None]:
     """Spare the MLPs, three quarters of the work, the tokens that nothing will read.
 
     An MLP works token by token, so it is given the rows without their padding, and in the last
@@ -222,7 +237,7 @@ def _spared(model: Any, lengths: Sequence[int], only: Only | None) -> Iterator[N
             places = _places(lengths, model.device)
             for block in model.anatomy.blocks[:last]:
                 _pack(hooks, block.get_submodule(row.mlp), places)
-        if only is not None and not any(_late(item, last) for item in model.interventions):
+        if only is not None and not any(_late(item, last) for item in acting):
             _narrow(hooks, model.anatomy.blocks[last].get_submodule(row.mlp), only.columns)
         yield
 
@@ -313,11 +328,9 @@ def _inputs(model: Any, rows: Rows, lengths: Sequence[int], past: Past | None) -
     return inputs
 
 
-def _context(
-    positions: torch.Tensor, lengths: Sequence[int], prompt_lengths: Sequence[int]
-) -> PassContext:
+def _context(positions: torch.Tensor, lengths: Sequence[int], rows: Rows) -> PassContext:
     device = positions.device
     columns = torch.arange(positions.shape[1], device=device)
     valid = columns < torch.tensor(lengths, device=device)[:, None]
     known = positions.masked_fill(~valid, -1)
-    return PassContext(known, torch.tensor(prompt_lengths, device=device))
+    return PassContext(known, torch.tensor(rows.prompt_lengths, device=device), rows.variants)

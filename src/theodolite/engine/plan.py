@@ -9,7 +9,7 @@ stay together; the prefix itself is a segment computed once (`trie.py`), nested 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -78,6 +78,7 @@ def plan_batches(
     limits: Sequence[int] | None = None,
     share: bool = True,
     kinds: Sequence[Hashable] | None = None,
+    apart: Sequence[Hashable] | None = None,
 ) -> list[Batch]:
     """Form the batches in which the sequences will run.
 
@@ -90,28 +91,50 @@ def plan_batches(
             last, so that every sequence has a row of its own to read from).
         share: False computes every sequence whole.
         kinds: for each sequence what else has to be equal before equal ones run once.
+        apart: for each sequence what has to be equal before it shares anything with another, be it
+            a prefix; rows of one batch may differ in it.
 
     Returns: batches, short rows first; every index occurs in exactly one batch.
     """
-    unique, copies = _deduplicate(sequences, kinds)
+    unique, copies = _deduplicate(sequences, kinds, apart)
     own = [sequences[i] for i in unique]
     caps = [
         min([len(sequences[i]) - 1, *([limits[i]] if limits else [])])
         for i in (min(group, key=lambda i: limits[i] if limits else 0) for group in copies)
     ]
-    trie = build_trie(own, caps, pays=SEGMENT_PAYS) if share else Trie((), (-1,) * len(own))
+    worlds = [apart[i] for i in unique] if apart else [None] * len(own)
+    trie = _tries(own, caps, worlds) if share else Trie((), (-1,) * len(own))
     chunks = _fill(own, copies, trie, (max_tokens, max_rows, pass_tokens))
     spread = _roots_in_many(trie, chunks)
     return [_assemble(chunk, own, unique, trie, spread) for chunk in chunks]
 
 
 def _deduplicate(
-    sequences: Sequence[Tokens], kinds: Sequence[Hashable] | None
+    sequences: Sequence[Tokens],
+    kinds: Sequence[Hashable] | None,
+    apart: Sequence[Hashable] | None,
 ) -> tuple[list[int], list[list[int]]]:
     groups: dict[Hashable, list[int]] = {}
     for i, sequence in enumerate(sequences):
-        groups.setdefault((tuple(sequence), kinds[i] if kinds else None), []).append(i)
+        others = (kinds[i] if kinds else None, apart[i] if apart else None)
+        groups.setdefault((tuple(sequence), others), []).append(i)
     return [group[0] for group in groups.values()], list(groups.values())
+
+
+def _tries(own: Sequence[Tokens], caps: Sequence[int], worlds: Sequence[Hashable]) -> Trie:
+    """Return one trie per world, side by side."""
+    members: dict[Hashable, list[int]] = {}
+    for leaf, world in enumerate(worlds):
+        members.setdefault(world, []).append(leaf)
+    segments: list[Segment] = []
+    parent = [-1] * len(own)
+    for leaves in members.values():
+        part = build_trie([own[i] for i in leaves], [caps[i] for i in leaves], pays=SEGMENT_PAYS)
+        remap = {-1: -1} | {i: i + len(segments) for i in range(len(part.segments))}
+        for leaf, above in zip(leaves, part.parent):
+            parent[leaf] = remap[above]
+        segments += [replace(_hang(s, remap), item=leaves[s.item]) for s in part.segments]
+    return Trie(tuple(segments), tuple(parent))
 
 
 def _fill(

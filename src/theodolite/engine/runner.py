@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,9 @@ from theodolite.engine.plan import Batch
 from theodolite.engine.trie import Segment, Tokens
 from theodolite.errors import NumericsError
 from theodolite.text.display import escape
+
+if TYPE_CHECKING:
+    from theodolite.engine.variants import RowVariants
 
 
 class Runner:
@@ -24,6 +27,7 @@ class Runner:
         prompt_lengths: for each sequence how many of its tokens are prompt (default: all).
         names: for each sequence the id errors show.
         until: taps after which nothing needs computing (default: run to the final norm).
+        variants: of the sequences, where they differ in what acts on them.
     """
 
     def __init__(
@@ -34,13 +38,19 @@ class Runner:
         prompt_lengths: Sequence[int] | None = None,
         names: Sequence[str] | None = None,
         until: Mapping[Any, Any] | None = None,
+        variants: RowVariants | None = None,
     ) -> None:
         self.model = model
         self.sequences = sequences
         self.prompt_lengths = prompt_lengths or [len(s) for s in sequences]
         self.names = names or [str(i) for i in range(len(sequences))]
         self.until = until or {}
-        self._kept: dict[tuple[int, ...], KV] = {}
+        self.variants = variants
+        self._kept: dict[tuple[tuple[int, ...], ...], KV] = {}
+
+    def variants_of(self, items: Sequence[int]) -> RowVariants | None:
+        """Return the variants of some of the sequences, None where there are none."""
+        return None if self.variants is None else self.variants.select(items)
 
     def rows(
         self, segments: Sequence[Segment], done: Mapping[int, Branch], *, shared: bool
@@ -50,6 +60,7 @@ class Runner:
             [self.sequences[s.item][s.start : s.stop] for s in segments],
             [done.get(s.parent) for s in segments],
             [WITHIN_PROMPT if shared else self.prompt_lengths[s.item] for s in segments],
+            self.variants_of([s.item for s in segments]),
         )
 
     def shared(
@@ -70,7 +81,8 @@ class Runner:
             segments = [batch.segments[i] for i in level]
             rows = self.rows(segments, done, shared=True)
             alone = visit is None and len(segments) == 1 and segments[0].parent < 0
-            key = tuple(rows.tokens[0]) if alone else ()
+            ids = rows.variants.ids if rows.variants is not None else ()
+            key = (tuple(rows.tokens[0]), ids) if alone else ()
             kv = self._kept.get(key) if alone else None
             if kv is None:
                 if visit is None:
@@ -156,7 +168,7 @@ def require_finite_logits(
     tokens = (*runner.sequences[item], *(written[row] if written else ()))
     run_pass(
         runner.model,
-        Rows([tokens], [None], [runner.prompt_lengths[item]]),
+        Rows([tokens], [None], [runner.prompt_lengths[item]], runner.variants_of([item])),
         taps={layer: anatomy.tap(layer, "resid_post") for layer in range(anatomy.n_layers)},
         sink=lambda layer, value: require_finite(value, name, layer, "resid_post"),
     )

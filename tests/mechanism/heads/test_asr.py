@@ -15,11 +15,13 @@ from tests.judging.test_refusal_judge import model as judge_model
 from tests.models.tiny import tiny_model
 from theodolite.data.prompts import Prompt
 from theodolite.engine import apply, generate
+from theodolite.engine.generate import decode_text
 from theodolite.errors import CapabilityError, ConfigError, DataError, JudgeError
 from theodolite.judging.keywords import KeywordJudge
 from theodolite.judging.refusal import score_refusal
+from theodolite.mechanism.heads import asr
 from theodolite.mechanism.heads.ablation import HeadAblation
-from theodolite.mechanism.heads.asr import attack_success
+from theodolite.mechanism.heads.asr import DECODING, attack_success
 from theodolite.mechanism.heads.asr_result import AsrResult
 from theodolite.mechanism.heads.frames import encode_framed
 from theodolite.models.handle import LanguageModel
@@ -107,6 +109,73 @@ def test_each_prompt_may_have_its_own_heads() -> None:
         alone = measured({"own": own[i]}, prompts=[prompt])
         assert result.texts[1][i] == alone.texts[1][0]
         assert result.keyword[1, i, 0] == alone.keyword[1, 0, 0]
+
+
+OWN = [[(i % 3, i % 4), ((i + 1) % 3, 2 + i % 2)] for i in range(len(PROMPTS))]
+MANY = {**GROUP, "own": OWN, "one": [(1, 2)], "again": [(1, 2)]}
+
+
+@pytest.mark.parametrize("decoding", ["greedy", "topk"])
+@pytest.mark.parametrize("operator", ["zero", "undifferentiated", "head_mean"])
+def test_answers_written_together_are_those_written_one_condition_at_a_time(
+    operator: str, decoding: str
+) -> None:
+    ablation = HeadAblation(operator)
+    result = measured(MANY, ablation, decoding=decoding, opinions=4)
+    how, draws = DECODING[decoding]
+    for c, condition in enumerate(result.conditions):
+        for p, item in enumerate(encode_framed(opened(), PROMPTS)):
+            heads = condition.of(p)
+            out = ablation.interventions(opened().anatomy, heads) if heads else []
+            stop = () if result.whole[p] else judge().stops
+            with apply(opened(), *out):
+                found = generate(opened(), [item], max_new_tokens=TOKENS, stop=stop, n=draws, **how)
+            texts = [decode_text(opened(), answer.token_ids) for answer in found]
+            assert list(result.texts[c][p]) == texts
+            assert result.keyword[c, p].tolist() == [judge().verdict(text) for text in texts]
+    assert result.texts[3] == result.texts[4]  # the same heads, named twice
+    assert len({text for c in result.texts for row in c for text in row}) > len(PROMPTS)
+
+
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note the rows of every decoding step."""
+    module, noted = import_module("theodolite.engine.generate"), list[int]()
+    step = module.step
+
+    def counted(model: Any, state: Any, tokens: Any, *more: Any) -> Any:
+        noted.append(len(tokens))
+        return step(model, state, tokens, *more)
+
+    monkeypatch.setattr(module, "step", counted)
+    return noted
+
+
+def test_conditions_share_batches_where_each_has_few_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = steps(monkeypatch)
+    shared = measured({"own": OWN, **GROUP}, opinions=0)
+    together = list(noted)
+    noted.clear()
+    for budget in (1, 2 * len(PROMPTS)):  # every choice of heads alone, and those that fill a batch
+        monkeypatch.setattr(asr, "row_budget", lambda *_, budget=budget: budget)
+        apart = measured({"own": OWN, **GROUP}, opinions=0)
+        assert apart.texts == shared.texts and (apart.keyword == shared.keyword).all()
+    assert max(together) > 2 * len(PROMPTS)
+    assert len(together) <= TOKENS < len(noted) / 4
+
+
+def test_heads_that_fill_a_batch_are_found_again_beside_other_groups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr, "row_budget", lambda *_: len(PROMPTS))
+    with Journal(tmp_path / "units.jsonl") as journal:
+        first = measured(opinions=0, journal=journal)
+        noted = steps(monkeypatch)
+        second = measured({**GROUP, "own": OWN}, opinions=0, journal=journal)
+        assert second.texts[:2] == first.texts
+        written = len(noted)
+        assert 0 < written <= TOKENS
+        measured({"own": OWN}, opinions=0, journal=journal)
+        assert len(noted) == written
 
 
 def test_draws_differ_are_reproduced_and_share_their_chance_between_conditions() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.mechanism.heads.test_asr import PROMPTS, TOKENS, ZERO, judge, opened
+import pytest
+
+from tests.mechanism.heads.test_asr import PROMPTS, TOKENS, ZERO, judge, opened, steps
 from theodolite.mechanism.heads.asr import attack_success
 from theodolite.mechanism.heads.asr_map import head_asr_map
 
@@ -28,3 +30,17 @@ def test_a_map_is_one_group_per_head() -> None:
         "heads/asr/intact",
         "heads/asr/score_vs_asr",
     ]
+
+
+def test_all_heads_are_written_in_few_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = steps(monkeypatch)
+    heads = [(layer, head) for layer in range(3) for head in range(4)]
+    asked = PROMPTS[:4]
+    found = head_asr_map(opened(), asked, heads, max_new_tokens=TOKENS, judge=judge())
+    assert len(noted) <= TOKENS  # 13 conditions, one batch
+    for place, head in enumerate(heads):
+        alone = attack_success(
+            opened(), asked, [head], max_new_tokens=TOKENS, judge=judge(), opinions=0
+        )
+        assert alone.texts == (found.result.texts[0], found.result.texts[place + 1])
+        assert (alone.keyword[1] == found.result.keyword[place + 1]).all()

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from theodolite.data.prompts import BENIGN, PromptSet
-from theodolite.engine import apply, generate
+from theodolite.engine import generate
+from theodolite.engine.budget import row_budget
 from theodolite.engine.generate import decode_text
 from theodolite.errors import ConfigError
 from theodolite.judging.keywords import KeywordJudge
@@ -42,6 +43,10 @@ DECODING: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
 }
 MAX_NEW_TOKENS: Final = 128
 OPINIONS: Final = 40
+
+Heads = tuple[Head, ...]
+_Row = tuple[Heads, int]
+"""One prompt with heads out: the heads, and the prompt's place."""
 
 
 def attack_success(
@@ -92,8 +97,8 @@ def attack_success(
         DataError: no prompts, ids that repeat, or a prompt that cannot be encoded.
         JudgeError: the judge model is down or failed its canaries; written answers are kept.
 
-    Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens; heads that differ by
-        prompt are not batched together.
+    Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens. Answers with different
+        heads out are written together where one choice of heads has too few to fill a batch.
     """
     model.require("text", "interventions")
     ablation = ablation or HeadAblation()
@@ -185,33 +190,57 @@ class _Asked:
     max_new_tokens: int
     seed: int
 
-    def parts(self, condition: Condition) -> dict[tuple[tuple[Head, ...], bool], list[int]]:
-        """Return the prompts that are written together: the same heads out, the same end."""
-        found: dict[tuple[tuple[Head, ...], bool], list[int]] = {}
-        for place, whole in enumerate(self.whole):
-            found.setdefault((condition.of(place), whole), []).append(place)
-        return found
+    @property
+    def draws(self) -> int:
+        """Answers to each prompt."""
+        return DECODING[self.decoding][1]
+
+    def parts(self, conditions: Sequence[Condition]) -> list[list[_Row]]:
+        """Return what is written together: rows that end in the same way, each row once.
+
+        The same heads out make a part of their own where they fill a batch: then other conditions
+        do not change its batches, and its answers are found again whatever it is compared with.
+        """
+        alike: dict[tuple[bool, Heads], dict[_Row, None]] = {}
+        for condition in conditions:
+            for place, whole in enumerate(self.whole):
+                heads = condition.of(place)
+                alike.setdefault((whole, heads), {})[heads, place] = None
+        longest = max(len(item.ids) for item in self.encoded) + self.max_new_tokens
+        full = row_budget(self.model, longest)
+        alone, mixed = [], {True: list[_Row](), False: list[_Row]()}
+        for (whole, _), rows in alike.items():
+            if len(rows) * self.draws >= full:
+                alone.append(list(rows))
+            else:
+                mixed[whole] += rows
+        return [*alone, *(rows for rows in mixed.values() if rows)]
 
     def write(
-        self, heads: Sequence[Head], whole: bool, places: Sequence[int], journal: Journal | None
-    ) -> list[tuple[str, ...]]:
-        """Return the answers to some prompts with heads taken out, one tuple per prompt."""
-        how, draws = DECODING[self.decoding]
-        out = self.ablation.interventions(self.model.anatomy, heads) if heads else []
-        with apply(self.model, *out):
-            found = generate(
-                self.model,
-                [self.encoded[place] for place in places],
-                max_new_tokens=self.max_new_tokens,
-                stop=() if whole else self.judge.stops,
-                seed=self.seed,
-                n=draws,
-                journal=journal,
-                **how,
-            )
+        self, rows: Sequence[_Row], journal: Journal | None, progress: Progress | None
+    ) -> dict[_Row, tuple[str, ...]]:
+        """Return the answers to some prompts, each with its heads taken out."""
+        anatomy, whole = self.model.anatomy, self.whole[rows[0][1]]
+        out = {
+            heads: self.ablation.interventions(anatomy, heads) if heads else []
+            for heads in dict.fromkeys(heads for heads, _ in rows)
+        }
+        found = generate(
+            self.model,
+            [self.encoded[place] for _, place in rows],
+            max_new_tokens=self.max_new_tokens,
+            stop=() if whole else self.judge.stops,
+            seed=self.seed,
+            n=self.draws,
+            variants=[out[heads] for heads, _ in rows],
+            journal=journal,
+            progress=progress,
+            **DECODING[self.decoding][0],
+        )
         # The stop string is left out of `text`, and the verdict needs it.
         texts = [decode_text(self.model, completion.token_ids) for completion in found]
-        return [tuple(texts[i : i + draws]) for i in range(0, len(texts), draws)]
+        size = self.draws
+        return {row: tuple(texts[i * size : (i + 1) * size]) for i, row in enumerate(rows)}
 
 
 def _written(
@@ -221,18 +250,29 @@ def _written(
     progress: Progress | None,
 ) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """Return all answers, [condition][prompt][draw]."""
+    parts = asked.parts(conditions)
     if progress is not None:
-        progress.start("answers with heads out", len(conditions) * len(asked.encoded))
-    texts = []
-    for condition in conditions:
-        row: list[tuple[str, ...]] = [()] * len(asked.encoded)
-        for (heads, whole), places in asked.parts(condition).items():
-            for place, answers in zip(places, asked.write(heads, whole, places, journal)):
-                row[place] = answers
-            if progress is not None:
-                progress.advance(len(places))
-        texts.append(tuple(row))
-    return tuple(texts)
+        progress.start("answers with heads out", sum(map(len, parts)) * asked.draws)
+    found: dict[_Row, tuple[str, ...]] = {}
+    for rows in parts:
+        found |= asked.write(rows, journal, None if progress is None else _Within(progress))
+    places = range(len(asked.encoded))
+    return tuple(tuple(found[c.of(place), place] for place in places) for c in conditions)
+
+
+@dataclass(frozen=True)
+class _Within:
+    """Progress of a part of a stage: its steps count, and it starts no stage of its own."""
+
+    progress: Progress
+
+    def start(self, label: str, total: int) -> None: ...
+
+    def advance(self, steps: int = 1) -> None:
+        self.progress.advance(steps)
+
+    def message(self, text: str) -> None:
+        self.progress.message(text)
 
 
 @dataclass(frozen=True, eq=False)

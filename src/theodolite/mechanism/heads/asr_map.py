@@ -80,7 +80,7 @@ def head_asr_map(
     Raises:
         ConfigError, CapabilityError, DataError: see `attack_success`.
 
-    Note: costs an `attack_success` of one group for every head.
+    Note: writes an answer to each prompt for every head; heads share batches where prompts are few.
     """
     tried = tuple(dict.fromkeys((int(layer), int(unit)) for layer, unit in heads))
     groups = {head_name(head): [head] for head in tried}
