@@ -130,7 +130,7 @@ def read_harmful(harmful: str | None, benign: str | None, *, limit: int | None =
         ConfigError: benign requests alone, or a limit that leaves nothing.
         DataError: a file cannot be read, or holds no request.
     """
-    _check_limit(limit)
+    _check_limit(limit, least=1)
     if harmful is None and benign is not None:
         raise ConfigError(
             "--prompts is missing: benign requests are a control.",
@@ -150,11 +150,9 @@ def read_harmful(harmful: str | None, benign: str | None, *, limit: int | None =
     return Requests(_first(first, limit), _first(second, limit), source=source, files=files)
 
 
-def _check_limit(limit: int | None) -> None:
-    if limit is not None and limit < 2:
-        raise ConfigError(
-            f"A limit of {limit} leaves nothing to tell apart.", fix="Give 2 or more."
-        )
+def _check_limit(limit: int | None, *, least: int = 2) -> None:
+    if limit is not None and limit < least:
+        raise ConfigError(f"A limit of {limit} leaves too little.", fix=f"Give {least} or more.")
 
 
 def _files(**paths: str | None) -> dict[str, Path]:

@@ -111,3 +111,17 @@ def test_tied_embeddings_are_counted_once() -> None:
     model = open_model("smollm2")
     found = parameter_fraction(model.anatomy, [(18, 8)], HeadAblation("ua"))
     assert found == pytest.approx(64 * 576 / 134_515_008, rel=1e-12)
+
+
+def test_heads_wider_than_their_share_and_shared_keys_are_counted_as_they_are() -> None:
+    anatomy = tiny_model("qwen3").anatomy
+    total = sum(p.numel() for p in set(anatomy.decoder.parameters()) | {anatomy.lm_head.weight})
+    one = anatomy.head_dim * anatomy.d_model / total
+    assert anatomy.head_dim != anatomy.d_model // anatomy.n_heads
+    assert parameter_fraction(anatomy, [(0, 0)], HeadAblation("ua")) == pytest.approx(one)
+    group = HeadAblation("ua", unit="kv_group")
+    assert parameter_fraction(anatomy, [(0, 0)], group) == pytest.approx(
+        one * anatomy.n_heads / anatomy.n_kv_heads
+    )
+    keys = HeadAblation("ua", target="k", unit="kv_group")
+    assert parameter_fraction(anatomy, [(0, 0)], keys) == pytest.approx(one)

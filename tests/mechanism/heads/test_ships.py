@@ -20,7 +20,8 @@ from theodolite.engine.interventions import apply
 from theodolite.errors import CapabilityError, ConfigError, DataError, NumericsError
 from theodolite.mechanism.heads.ablation import HeadAblation, parse_heads
 from theodolite.mechanism.heads.frames import encode_framed
-from theodolite.mechanism.heads.ships import divergence, head_ships
+from theodolite.mechanism.heads.layer_scores import divergence
+from theodolite.mechanism.heads.ships import head_ships
 from theodolite.mechanism.heads.subspace import subspace_scores
 from theodolite.models import open_model
 from theodolite.runs.run import Run

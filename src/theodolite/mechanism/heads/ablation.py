@@ -205,8 +205,9 @@ def parameter_fraction(anatomy: Anatomy, heads: Iterable[Head], ablation: HeadAb
 
     Args:
         heads: (layer, unit) pairs.
-        ablation: "undifferentiated" edits the query weights of a head, every other operator its
-            part of the output projection; biases are left out.
+        ablation: "undifferentiated" edits the query (or key) weights of a head, every other
+            operator its part of the output projection; biases are left out. Where a family makes
+            queries in two steps (multi-head latent attention) they count as made in one.
 
     Returns: edited parameters by all parameters, tied ones counted once.
     """
@@ -214,7 +215,10 @@ def parameter_fraction(anatomy: Anatomy, heads: Iterable[Head], ablation: HeadAb
     chosen = sorted(set(heads))
     for head in chosen:
         check_head(anatomy, head, ablation.units(anatomy))
-    edited = sum(len(ablation.heads_of(anatomy, unit)) for _, unit in chosen)
+    # A key head is one, however many queries share it.
+    edited = sum(
+        1 if ablation.at == "k" else len(ablation.heads_of(anatomy, unit)) for _, unit in chosen
+    )
     module_parameters = {id(p): p.numel() for p in anatomy.decoder.parameters()}
     module_parameters |= {id(p): p.numel() for p in anatomy.lm_head.parameters()}
     return edited * anatomy.head_dim * anatomy.d_model / sum(module_parameters.values())

@@ -65,6 +65,7 @@ class DirectionAttribution:
         harmful_ids, benign_ids: of the test prompts.
         left_out: training prompts that are test prompts too, so that nothing was fitted on them.
         difference: mean over harmful less mean over benign, with intervals; axes (layer, head).
+        clusters: the group of each test prompt, harmful ones first.
         seed: of the resamples.
     """
 
@@ -77,6 +78,7 @@ class DirectionAttribution:
     benign_ids: tuple[str, ...]
     left_out: int
     difference: Specificity
+    clusters: tuple[str, ...]
     seed: int
 
     def ranking(self) -> list[Head]:
@@ -125,6 +127,7 @@ class DirectionAttribution:
                 value,
                 len(totals),
                 share,
+                clusters=self.clusters,
                 unit="ratio",
                 seed=item_seed(self.seed, "direction share"),
                 reason="the rest is written by MLPs, biases and embeddings",
@@ -139,6 +142,8 @@ def refusal_direction_attribution(
     test_harmful: Sequence[Encoded],
     test_benign: Sequence[Encoded],
     *,
+    clusters: tuple[Sequence[str], Sequence[str]] | None = None,
+    paired: bool = False,
     seed: int = 0,
     journal: Journal | None = None,
     progress: Progress | None = None,
@@ -154,6 +159,9 @@ def refusal_direction_attribution(
         train_harmful, train_benign: prompts the direction and its layer come from; those that are
             test prompts too are left out and counted.
         test_harmful, test_benign: other prompts, on which heads are scored.
+        clusters: the group of each test prompt, harmful and benign (default: equal prompts are one
+            group).
+        paired: test prompt i of both sides belong together.
         seed: of the resamples.
         journal: finished units are kept there and not computed again.
         progress: told of finished units, in prompts.
@@ -196,6 +204,7 @@ def refusal_direction_attribution(
     ends = seen.get("resid_post", layer=direction.hidden_index - 1, position=PLACE)
     totals = ends.double().numpy() @ direction.vector
     n = len(test_harmful)
+    groups = clusters or tuple([p.key for p in side] for side in (test_harmful, test_benign))
     return DirectionAttribution(
         direction=direction,
         harmful=parts[:n],
@@ -205,7 +214,15 @@ def refusal_direction_attribution(
         harmful_ids=seen.prompt_ids[:n],
         benign_ids=seen.prompt_ids[n:],
         left_out=len(train_harmful) + len(train_benign) - len(train[0]) - len(train[1]),
-        difference=specificity(parts[:n], parts[n:], seed=seed),
+        difference=specificity(
+            parts[:n],
+            parts[n:],
+            paired=paired,
+            clusters=groups[0],
+            benign_clusters=None if paired else groups[1],
+            seed=seed,
+        ),
+        clusters=(*groups[0], *groups[1]),
         seed=seed,
     )
 

@@ -230,7 +230,8 @@ def _pulls(
         last = torch.tensor(lengths, device=hidden.device) - 1
         ends = hidden[torch.arange(len(last), device=last.device), last]
         require_finite(ends.detach(), names, anatomy.n_layers - 1, "resid_post")
-        logits = anatomy.logits_from_final(ends)
+        # Some models pad their output layer beyond the vocabulary.
+        logits = anatomy.logits_from_final(ends)[:, : anatomy.vocab_size]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     probabilities = logits.detach().softmax(-1)
     inputs = [stream[layer] for layer in taps]

@@ -135,7 +135,11 @@ class HeadRanking:
             if (label is None or row.get("label") in (None, label))
             and (operator is None or row.get("operator") == operator)
         ]
-        ways = {f"{row.get('operator')} {row.get('epsilon')}" for _, row in chosen}
+        kinds = ("operator", "target", "unit", "epsilon")
+        ways = {
+            " ".join(str(row[kind]) for kind in kinds if row.get(kind) is not None)
+            for _, row in chosen
+        }
         if len(ways) > 1:
             raise DataError(
                 f"{escape(name, 80)} holds heads ablated in several ways: "

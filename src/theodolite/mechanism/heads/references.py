@@ -10,10 +10,14 @@ import torch
 from theodolite.engine.tree_sweep import SweepOptions, TreeSweep
 from theodolite.errors import DataError
 from theodolite.mechanism.heads.ablation import HeadAblation
+from theodolite.text.display import escape
 
 if TYPE_CHECKING:
     from theodolite.models.chat import Encoded
     from theodolite.models.handle import LanguageModel
+
+# A layer, every reference's head outputs there, and the means over some of them.
+_Layer = tuple[int, list[torch.Tensor], dict[tuple[int, ...], torch.Tensor]]
 
 
 class References:
@@ -23,10 +27,10 @@ class References:
         model: an open local model.
         references: prompts; for "resample" one per prompt that is measured.
         ablation: "dataset_mean" or "resample".
-        prompts: how many prompts are measured.
+        prompts: what is measured; a prompt is never among its own references.
 
     Raises:
-        DataError: there are none, or for "resample" not one per prompt.
+        DataError: there are none, or for "resample" not one per prompt, or one that equals it.
     """
 
     def __init__(
@@ -34,23 +38,35 @@ class References:
         model: LanguageModel,
         references: Sequence[Encoded],
         ablation: HeadAblation,
-        prompts: int,
+        prompts: Sequence[Encoded],
     ) -> None:
         if not references:
             raise DataError(
                 f"The operator {ablation.name} needs reference prompts.",
                 fix="Give benign prompts, e.g. with --benign FILE.",
             )
-        if ablation.name == "resample" and len(references) != prompts:
+        self.mean = ablation.name == "dataset_mean"
+        if not self.mean and len(references) != len(prompts):
             raise DataError(
                 f"The operator resample needs one reference per prompt: there are "
-                f"{len(references)} for {prompts} prompts.",
+                f"{len(references)} for {len(prompts)} prompts.",
                 fix="Give as many benign prompts as harmful ones.",
             )
-        self.mean = ablation.name == "dataset_mean"
+        self._others = [
+            [place for place, other in enumerate(references) if other.key != prompt.key]
+            if self.mean
+            else [item] * (references[item].key != prompt.key)
+            for item, prompt in enumerate(prompts)
+        ]
+        for prompt, others in zip(prompts, self._others):
+            if not others:
+                raise DataError(
+                    f"The prompt '{escape(prompt.prompt_id, 80)}' is its own only reference.",
+                    fix="Give other reference prompts.",
+                )
         self.anatomy = model.anatomy
         self._sweep = TreeSweep(model, references, SweepOptions(sites=("head_z",), share=False))
-        self._layer: tuple[int, list[torch.Tensor]] | None = None
+        self._layer: _Layer | None = None
 
     def outputs(
         self, layer: int, lengths: Sequence[int], prompts: Mapping[int, int], intact: torch.Tensor
@@ -80,10 +96,15 @@ class References:
     def _from_end(self, layer: int, prompt: int) -> torch.Tensor:
         """Return head outputs by distance from the end, axes (distance, head, head_dim)."""
         if self._layer is None or self._layer[0] != layer:
-            each = self._each(layer)
-            self._layer = (layer, [_mean(each)] if self.mean else each)
-        found = self._layer[1]
-        return found[0] if self.mean else found[prompt]
+            self._layer = (layer, self._each(layer), {})
+        _, each, means = self._layer
+        others = self._others[prompt]
+        if not self.mean:
+            return each[others[0]]
+        key = tuple(others)
+        if key not in means:
+            means[key] = _mean([each[place] for place in others])
+        return means[key]
 
     def _each(self, layer: int) -> list[torch.Tensor]:
         """Return every reference's head outputs, axes (distance, head, head_dim) each."""

@@ -103,6 +103,8 @@ class HeadScores:
             paired=self.pairs,
             clusters=[self.clusters[i] for i in self.harmful],
             benign_clusters=None if self.pairs else [self.clusters[i] for i in self.benign],
+            # Heads that were chosen for scoring were chosen among all.
+            family=self.kl[0].size if np.isnan(self.kl).any() else None,
             seed=self.seed,
         )
 
@@ -130,6 +132,8 @@ class HeadScores:
         """Return one row per prompt and scored head."""
         facts = {
             "operator": self.ablation.name,
+            "target": self.ablation.at,
+            "unit": self.ablation.unit,
             "epsilon": self.ablation.factor,
             "dtype": self.dtype,
         }

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.heads.ablation import Head, HeadAblation, head_name
 from theodolite.mechanism.heads.result import ANGLE, HeadScores
-from theodolite.mechanism.heads.ships import head_ships
+from theodolite.mechanism.heads.ships import check_group, head_ships
+from theodolite.mechanism.heads.subspace import score_names
+from theodolite.text.display import escape
 
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
@@ -106,11 +108,10 @@ def sahara(
     count = model.anatomy.n_layers * ablation.units(model.anatomy)
     if not 1 <= steps <= count:
         raise ConfigError(f"{steps} heads cannot be chosen.", fix=f"Use 1 to {count}.")
-    if by != "kl" and len(harmful) < 2:
-        raise DataError(
-            "The angle between subspaces needs at least two prompts, and there is one.",
-            fix="Give more prompts, or score by kl.",
-        )
+    _check_score(by, len(harmful))
+    if steps > 1:  # the first step would be lost on what the second cannot do
+        check_group(ablation)
+        ablation.interventions(model.anatomy, [(0, 0)])
     chosen: list[Head] = []
     every: list[HeadScores] = []
     for _ in range(steps):
@@ -126,14 +127,36 @@ def sahara(
             progress=progress,
             seed=seed,
         )
-        if by != "kl" and by not in found.angles:
-            known = ", ".join(["kl", *found.angles])
-            raise ConfigError(f"There is no score '{by}' for {len(harmful)} prompts.", fix=known)
-        chosen.append(found.ranking(by)[0])
+        order = found.ranking(by)
+        if not order:
+            raise DataError(
+                f"The score {by} is not determined by these prompts.",
+                fix="Give prompts that differ, or score by kl.",
+            )
+        chosen.append(order[0])
         every.append(found)
     return HeadGroup(
         heads=tuple(chosen),
         maps=np.stack([scores.map(by) for scores in every]),
         by=by,
         scores=tuple(every),
+    )
+
+
+def _check_score(by: str, prompts: int) -> None:
+    """Refuse a score that so many prompts do not have.
+
+    Raises: ConfigError: naming those there are. DataError: a single prompt has no angle.
+    """
+    names = ("kl", *score_names(prompts))
+    if by == "kl" or by in names:
+        return
+    if prompts < 2:
+        raise DataError(
+            "The angle between subspaces needs at least two prompts, and there is one.",
+            fix="Give more prompts, or score by kl.",
+        )
+    raise ConfigError(
+        f"There is no score '{escape(by, 40)}' for {prompts} prompts.",
+        fix=f"Use {', '.join(names)}.",
     )

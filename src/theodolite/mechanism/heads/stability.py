@@ -165,6 +165,7 @@ def specificity(
     paired: bool = False,
     clusters: Sequence[Hashable] | None = None,
     benign_clusters: Sequence[Hashable] | None = None,
+    family: int | None = None,
     seed: int,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -178,6 +179,8 @@ def specificity(
         harmful, benign: axes (prompt, ...), the same heads. NaN as for `stability`.
         paired: prompt i of both belong together; they are drawn together.
         clusters, benign_clusters: the group of each prompt; only the first where paired.
+        family: heads among which those given were chosen by the same prompts; the band then holds
+            for all of them (Bonferroni). None: nothing was chosen.
         seed, level, resamples: as for `stability`. Unpaired sets are drawn independently.
 
     Returns: the differences, with an interval for each head and a band over all of them (max-T,
@@ -211,7 +214,7 @@ def specificity(
         sides.append((second.values, Clusters.of(benign_clusters, len(second.values)), -1.0))
     mean = first.values.mean(0) - second.values.mean(0)
     ends = _difference_ends(sides, seed, level, resamples)
-    reach = _simultaneous_reach(sides, seed, level, resamples)
+    reach = _simultaneous_reach(sides, family, seed, level, resamples)
     return Specificity(
         mean=first.back(mean),
         low=first.back(ends[0]),
@@ -310,7 +313,9 @@ def _difference_ends(sides: Sequence[_Side], seed: int, level: float, resamples:
     return _ends(draws, min((groups for _, groups, _ in sides), key=len), level)
 
 
-def _simultaneous_reach(sides: Sequence[_Side], seed: int, level: float, resamples: int) -> Floats:
+def _simultaneous_reach(
+    sides: Sequence[_Side], family: int | None, seed: int, level: float, resamples: int
+) -> Floats:
     """Return how far each head's difference may be off, all heads at once; axis (head)."""
     degrees = min(len(groups) - 1 for _, groups, _ in sides)
     if degrees < 1:
@@ -322,8 +327,8 @@ def _simultaneous_reach(sides: Sequence[_Side], seed: int, level: float, resampl
         pulls.append(sums / len(values) * math.sqrt(len(groups) / (len(groups) - 1)))
     influences = np.concatenate(pulls, axis=1)
     spread = np.sqrt((influences**2).sum(1))
-    if degrees + 1 < _FEW_CLUSTERS:
-        critical = t_quantile(1 - (1 - level) / len(spread), degrees)
+    if family is not None or degrees + 1 < _FEW_CLUSTERS:
+        critical = t_quantile(1 - (1 - level) / (family or len(spread)), degrees)
     else:
         # Divided by their sizes, so that no head's pull is too small to count as one.
         scaled = influences / np.where(spread > 0, spread, 1.0)[:, None]

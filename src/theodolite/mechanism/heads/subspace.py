@@ -31,6 +31,13 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 _VALUES_AT_ONCE: Final = 32_000_000  # 256 MB of float64
 
 
+def score_names(prompts: int) -> tuple[str, ...]:
+    """Return which scores `subspace_scores` gives for so many prompts."""
+    ranks = [f"angle_r{rank}" for rank in RANKS if rank <= prompts // 2]
+    centred = ["angle_r1_centered"] if prompts >= 3 else []
+    return (*ranks, *centred, "angle_r1_right") if ranks else ()
+
+
 def subspace_scores(base: torch.Tensor, ablated: torch.Tensor) -> dict[str, Floats]:
     """Return how far each ablation turns the leading subspaces of the prompts' states, in degrees.
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from theodolite.engine.rerun import SHADOW, Rerun
+from theodolite.engine.runner import require_finite
 from theodolite.engine.tree_sweep import SweepOptions, TreeSweep
 from theodolite.errors import CapabilityError
 from theodolite.mechanism.heads.ablation import OF_PROMPTS, HeadAblation
@@ -43,7 +44,8 @@ class HeadSweep:
         ablation: how a head is taken out.
         references: prompts whose head outputs take the place of the ablated ones; for
             "dataset_mean" any number, for "resample" one per prompt.
-        freeze_downstream: what later layers add stays as it was: the direct effect alone.
+        freeze_downstream: what the block's own MLP and later layers add stays as it was: the
+            direct effect alone.
         batch_tokens: most tokens of one pass.
 
     Attributes:
@@ -73,7 +75,7 @@ class HeadSweep:
         self.ablation = ablation
         self.freeze_downstream = freeze_downstream
         by_end = ablation.name in OF_PROMPTS
-        self.references = References(model, references, ablation, len(encoded)) if by_end else None
+        self.references = References(model, references, ablation, encoded) if by_end else None
         self.sweep = TreeSweep(
             model,
             encoded,
@@ -159,7 +161,10 @@ class HeadSweep:
             last = torch.tensor([rows.lengths[place] - 1 for place in places])
             moved = self.variants(layer, rows, units) - rows.values(layer, "attn_out")
             stream[:, items] += moved[:, places, last].to(stream.device)
-        return self.model.anatomy.final_norm(stream), stream
+        final = self.model.anatomy.final_norm(stream)
+        names = self.sweep.names * len(units)
+        require_finite(final.flatten(0, 1), names, self.model.anatomy.n_layers - 1, "final_norm")
+        return final, stream
 
     def _reference(self, layer: int, rows: Rerun, z: torch.Tensor) -> torch.Tensor | None:
         if self.references is None:

@@ -14,6 +14,7 @@ from theodolite.mechanism.heads.attribution import (
 )
 from theodolite.mechanism.heads.frames import encode_framed
 from theodolite.mechanism.heads.ranking import HeadRanking
+from theodolite.mechanism.heads.ships import twins_of
 from theodolite.mechanism.requests import TRAIN
 from theodolite.runs.panel import PanelResult, extended
 
@@ -43,13 +44,24 @@ def along_direction(
             "The direction parts harmful from benign requests, and there are no benign ones.",
             fix="Give some with --benign FILE.",
         )
+    twins = twins_of(requests.harmful, requests.benign)
+    asked = (requests.harmful, tuple(twins or requests.benign))
     train = bundled("refusal").split(TRAIN)
     sides = [[p for p in train if p.label == label] for label in (HARMFUL, BENIGN)]
     encoded = [
-        encode_framed(subject.model, prompts, subject.template)
-        for prompts in (*sides, requests.harmful, requests.benign)
+        encode_framed(subject.model, prompts, subject.template) for prompts in (*sides, *asked)
     ]
-    return refusal_direction_attribution(subject.model, *encoded, **kept)
+    groups = [
+        [prompt.goal_id or prompt.pair_id or item.key for prompt, item in zip(side, items)]
+        for side, items in zip(asked, encoded[2:])
+    ]
+    return refusal_direction_attribution(
+        subject.model,
+        *encoded,
+        clusters=(groups[0], groups[1]),
+        paired=twins is not None,
+        **kept,
+    )
 
 
 def ranking_by_direction(found: DirectionAttribution, anatomy: Anatomy) -> HeadRanking:

@@ -50,7 +50,8 @@ class Options(AblationOptions):
         keep: so many heads at the top the screening is to get right.
         audit: heads outside the screening's choice that are scored all the same.
         cotangents: backward passes of the screening; more make it less rough.
-        freeze_downstream: what later layers add stays as it was: the direct effect alone.
+        freeze_downstream: what the block's own MLP and later layers add stays as it was: the
+            direct effect alone.
     """
 
     level: Literal["query", "dataset"] = "query"
