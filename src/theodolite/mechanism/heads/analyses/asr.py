@@ -191,26 +191,42 @@ LIMITS: Final = (
 
 
 def findings(result: AsrResult) -> list[str]:
-    """Say how often the intact model answers, and which group changes that most."""
+    """Say how often the intact model answers, which group changes that most, and what breaks."""
     first = result.rate(result.names[0])
     said = [f"The {result.names[0]} model answers {share_in_words(first)} of the harmful requests."]
     if not result.groups:
         return said
     rows = {row["condition"]: row for row in result.frame()}
-    best = max(result.groups, key=lambda name: rows[name]["asr"])
-    row = rows[best]
-    sentence = f"Most are answered without {row['heads']}: {share_in_words(result.rate(best))}"
-    if row["change"] is not None:
-        sentence += f", {in_points(row['change'])} on the same requests (p = {row['p_holm']:.2g})"
-    rates = result.random_rates(row["size"])
+    intact, groups = rows[result.names[0]], [rows[name] for name in result.groups]
+    best = max(groups, key=lambda row: row["asr"] or 0.0)
+    rate = share_in_words(result.rate(best["condition"]))
+    sentence = f"Most are answered without {best['heads']}: {rate}"
+    if best["change"] is not None:
+        sentence += (
+            f", {in_points(best['change'])} on the same requests (p = {best['p_holm']:.2g}, "
+            f"adjusted over {len(groups)} groups)"
+        )
+    rates = result.random_rates(best["size"])
     if rates:
         sentence += f"; random groups of that size reach {max(rates):.0%}"
-    return [*said, f"{sentence}."]
+    said.append(f"{sentence}.")
+    broken = max(groups, key=_broken)
+    if _broken(broken) > _broken(intact):
+        said.append(
+            f"Without {broken['heads']} {_broken(broken):.0%} of the answers are too short or run "
+            f"in circles (intact {_broken(intact):.0%}): that is damage, not compliance."
+        )
+    return said
 
 
 def in_points(change: float) -> str:
     """Return a difference of shares."""
     return f"{100 * change:+.0f} points"
+
+
+def _broken(row: Mapping[str, Any]) -> float:
+    """Return the share of answers that are no answers."""
+    return float(row["too_short"] + row["repeats"])
 
 
 def share_in_words(m: Measurement) -> str:
