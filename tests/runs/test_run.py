@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite.errors import RunError
+from theodolite.errors import DataError, RunError
 from theodolite.measure.measurement import (
     Floor,
     JudgeQuality,
@@ -346,3 +346,32 @@ def test_lost_files_are_named(tmp_path: Path) -> None:
             run.load_table("refusal/items")
         with pytest.raises(RunError, match=r"none\.parquet cannot be read"):
             run.load_table("none")
+
+
+@pytest.mark.parametrize("given", ["none", "new", "empty"])
+def test_a_run_refused_before_its_first_result_leaves_nothing(tmp_path: Path, given: str) -> None:
+    out = tmp_path / "out" if given != "none" else None
+    if given == "empty":
+        (tmp_path / "out").mkdir()
+    with (
+        pytest.raises(DataError),
+        Run.create("explain", "tiny", root=tmp_path / "runs", out=out) as run,
+    ):
+        run.save_table("draft", [{"a": 1}])
+        raise DataError("A prompt is empty.")
+    assert run.path.exists() == (given == "empty")
+    assert not list((tmp_path / "runs").glob("*")) if given == "none" else True
+    assert given != "empty" or not list(run.path.iterdir())
+
+
+def test_a_run_with_results_is_kept_when_something_is_refused_later(tmp_path: Path) -> None:
+    with pytest.raises(DataError), Run.create("explain", root=tmp_path) as run:
+        run.journal.put("unit", {"a": 1})
+        raise DataError("A prompt is empty.")
+    assert (run.path / "manifest.json").is_file()
+    with (
+        pytest.raises(DataError),
+        Run.resume(run.path, command="explain", root=tmp_path) as again,
+    ):
+        raise DataError("A prompt is empty.")
+    assert (again.path / "manifest.json").is_file()

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from theodolite.errors import Interrupted, RunError
+from theodolite.errors import CapabilityError, ConfigError, DataError, Interrupted, RunError
 from theodolite.measure.measurement import Measurement, told_apart
 from theodolite.measure.records import as_records, from_records
 from theodolite.runs import manifest as manifests
@@ -56,6 +57,7 @@ class Run:
         self.manifest = manifest
         self.read_only = read_only
         self._journal: Journal | None = None
+        self._new = self._made = False  # the run, and its folder
         if not read_only:
             self._journal = self._open_journal()  # takes the lock
 
@@ -98,10 +100,13 @@ class Run:
             model=model,
             methods=methods or {},
         )
+        found = out is not None and out.exists()
         path = new_folder(root, command, model_name) if out is None else own_folder(out)
         with as_run_error(path):
             _write_manifest(path, manifest)
-        return cls(path, manifest, read_only=False)
+        run = cls(path, manifest, read_only=False)
+        run._new, run._made = True, not found
+        return run
 
     @classmethod
     def resume(
@@ -332,7 +337,7 @@ class Run:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
+    def __exit__(  # a run refused before its first result leaves nothing behind
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -342,9 +347,22 @@ class Run:
         if kind is KeyboardInterrupt and not self.read_only:
             again = f"Resume with `{self.journal.resume}`."
             stopped = Interrupted(f"Stopped; {self.kept()}", fix=again)
+        empty = self._new and not len(self.journal) and not self.panel_names()
         self.close()
         if stopped is not None:
             raise stopped from error
+        if empty and isinstance(error, ConfigError | DataError | CapabilityError):
+            self._remove()
+
+    def _remove(self) -> None:
+        """Leave nothing of a run that was refused before its first result."""
+        for part in self.path.iterdir():
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
+        if self._made:
+            self.path.rmdir()
 
     def _open_journal(self) -> Journal:
         again = f"theodolite {self.manifest['command']} --resume {shlex.quote(str(self.path))}"

@@ -106,7 +106,7 @@ def stability(
     groups = Clusters.of(clusters, len(table.values))
     weights = resample_weights(groups, seed=item_seed(seed, "heads"), resamples=resamples)
     draws = np.concatenate([weighted_means(table.values, chunk) for chunk in weights])
-    low, high = _ends(draws, groups, level)
+    low, high = _ends(table.values.mean(0), draws, groups, level)
     if table.values.min() >= 0:
         low = np.maximum(low, 0.0)
     return Stability(
@@ -281,7 +281,7 @@ def _top(rows: Floats, k: int) -> Bools:
 _Side = tuple[Floats, Clusters, float]
 
 
-def _ends(draws: Floats, groups: Clusters, level: float) -> Floats:
+def _ends(means: Floats, draws: Floats, groups: Clusters, level: float) -> Floats:
     """Return the ends of each head's interval from the resampled means; axes (end, head)."""
     count = len(groups)
     if count < 2:
@@ -289,7 +289,7 @@ def _ends(draws: Floats, groups: Clusters, level: float) -> Floats:
     if count < _FEW_CLUSTERS:
         # Few clusters leave too few different resamples: their spread is used, not their ends.
         reach = t_quantile(level, max(groups.effective - 1, 1.0)) * math.sqrt(count / (count - 1))
-        ends = draws.mean(0) + np.array([[-reach], [reach]]) * draws.std(0)
+        ends = means + np.array([[-reach], [reach]]) * draws.std(0)
     else:
         tail = expanded_tail(groups, level)
         ends = np.quantile(draws, (tail, 1 - tail), axis=0)
@@ -310,7 +310,8 @@ def _difference_ends(sides: Sequence[_Side], seed: int, level: float, resamples:
         weights = resample_weights(groups, seed=side_seed, resamples=resamples)
         draws += sign * np.concatenate([weighted_means(values, chunk) for chunk in weights])
     # The side with fewer clusters knows its spread less well and widens both.
-    return _ends(draws, min((groups for _, groups, _ in sides), key=len), level)
+    means = np.sum([sign * values.mean(0) for values, _, sign in sides], axis=0)
+    return _ends(means, draws, min((groups for _, groups, _ in sides), key=len), level)
 
 
 def _simultaneous_reach(
