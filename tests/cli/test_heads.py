@@ -12,6 +12,7 @@ from tests.cli.conftest import Command, Refused
 from tests.models.tiny import TINY, tiny_tokenizer
 from tests.models.tiny_files import save_folder
 from theodolite.data.bundled import bundled
+from theodolite.errors import JudgeError
 
 ROWS = 6
 
@@ -88,17 +89,21 @@ def test_dataset_level_ranks_by_the_angle(command: Command, here: Path) -> None:
     found = document(
         command("explain", "heads", *PROMPTS, "--level", "dataset", "--out", "run", "--json")
     )
-    assert found["tables"]["head_scores"][0]["angle_r1"] is not None
+    turns = [row["angle_r1"] for row in found["tables"]["head_scores"]]
+    assert len(turns) == 12 and turns == sorted(turns, reverse=True)
+    assert found["measurements"][0]["name"].endswith("/angle_r1")
     assert "turn of what all harmful requests share" in (here / "run" / "report.html").read_text()
 
 
 def test_a_group_names_step_head_score_and_runner_up(command: Command, here: Path) -> None:
     words = ("--group-size", "2", "-T", "random=1", "-T", "max-tokens=4", "--json")
-    found = document(command("explain", "heads", "group", *PROMPTS, *words))
+    found = document(command("explain", "heads", "group", *BOTH, *words, "--out", "run"))
+    assert f"{ROWS} harmful requests and {ROWS} benign" in (here / "run/report.html").read_text()
     steps = found["tables"]["group"]
     assert [row["step"] for row in steps] == [1, 2]
     assert {"layer", "head", "score", "runner_up"} <= set(steps[0])
     assert len(steps[0]["runner_up"][0]) == 3
+    assert "no benign ones" not in (here / "run" / "report.html").read_text("utf-8")
     labels = {m["name"] for m in found["measurements"]}
     assert "heads/cost/group/perplexity/change" in labels
     assert {"intact", "group"} <= {row["condition"] for row in found["tables"]["heads_cost"]}
@@ -177,6 +182,90 @@ def test_screening_scores_few_heads_and_says_what_it_may_have_missed(
     assert not [m for m in found["measurements"] if "share of" in m["name"]]
 
 
+def test_a_base_without_a_chat_template_reads_the_same_tokens(command: Command, here: Path) -> None:
+    save_folder(here / "base", template=None)
+    found = document(command("explain", "heads", "overlap", *PROMPTS, "--base", "base", "--json"))
+    sides: dict[str, list[Any]] = {}
+    for row in found["tables"]["rankings"]:
+        sides.setdefault(row["ranking"], []).append((row["layer"], row["head"], row["score"]))
+    assert len(sides["base"]) == 12 and sides["base"] == sides["undifferentiated"]
+
+
+def test_benign_requests_are_not_swept_where_no_ranking_needs_them(
+    command: Command, here: Path
+) -> None:
+    found = document(command("explain", "heads", "overlap", *BOTH, "--json"))
+    assert {row["label"] for row in found["tables"]["heads"]} == {"harmful"}
+    words = ("-T", "against=resample,dataset_mean", "--json", "--out", "run")
+    found = document(command("explain", "heads", "overlap", *BOTH, *words))
+    assert len(found["tables"]["overlap"]) == 3
+    page = (here / "run" / "report.html").read_text("utf-8")
+    assert f"{ROWS} harmful requests and {ROWS} benign ones" in page
+
+
+@pytest.mark.parametrize(
+    ("find", "says"),
+    [
+        ("harmful.jsonl", "holds the very requests that are asked"),
+        ("part.jsonl", f"holds 2 of the {ROWS} requests asked"),
+        ("benign.jsonl", "one after the other, on benign.jsonl."),
+    ],
+)
+def test_a_report_says_where_heads_were_found_on_the_requests_asked(
+    command: Command, here: Path, find: str, says: str
+) -> None:
+    lines = (here / "harmful.jsonl").read_text().splitlines()[:2]
+    (here / "part.jsonl").write_text("\n".join([*lines, *BENIGN_LINE]) + "\n")
+    words = ("--group-size", "1", "-T", "max-tokens=2", "-T", "random=0", "-T", f"find={find}")
+    code, _, err = command("explain", "heads", "asr", *PROMPTS, *words, "--out", "run")
+    assert code == 0, err
+    page = (here / "run" / "report.html").read_text("utf-8")
+    assert says in page and "no benign ones" not in page
+
+
+BENIGN_LINE = ('{"id": "another", "goal": "How do I bake bread?"}',)
+
+
+def test_what_cannot_be_compared_is_refused_before_the_sweep(
+    refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("swept")
+
+    monkeypatch.setattr("theodolite.mechanism.heads.sweep.HeadSweep.layer", never)
+    save_folder(here / "other", "qwen2")
+    overlap = ("explain", "heads", "overlap", *PROMPTS)
+    assert "the families are" in refused(*overlap, "--base", "other")
+    (here / "far.jsonl").write_text('{"a request": {"9-1": 0.5, "0-1": 0.2}}\n')
+    assert "ranks the head 9-1" in refused(*overlap, "-T", "against=far.jsonl")
+    cells = [(layer, head) for layer in range(2) for head in range(4)]
+    rows = [{"prompt_id": "p", "layer": a, "head": b, "kl": a + b} for a, b in cells]
+    (here / "small.json").write_text(json.dumps({"tables": {"heads": rows}}))
+    assert "ranks 8 heads, and this model has 12" in refused(*overlap, "-T", "against=small.json")
+    assert "There is one ranking" in refused(*overlap, "-T", "against=ua")
+
+
+def test_judges_and_sizes_are_refused_before_any_answer(
+    refused: Refused, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def down(*_: object) -> None:
+        raise JudgeError("The judge is down.")
+
+    asr = ("explain", "heads", "asr", *PROMPTS)
+    monkeypatch.setenv("THEODOLITE_DATA", str(here / "nowhere"))
+    says = refused(*asr, "-T", "keywords=official", "--out", "run")
+    assert "Set THEODOLITE_DATA to the folder with the official data" in says
+    says = refused(*asr, "-T", "judge=nobody/none", "--out", "run")
+    assert "cannot be opened" in says and ".. " not in says
+    monkeypatch.setattr("theodolite.mechanism.heads.sweep.HeadSweep.layer", None)
+    monkeypatch.setattr("theodolite.judging.refusal_judge.RefusalJudge.check", down)
+    says = refused(*asr, "-T", "judge=mockllm/model", "--out", "judged")
+    assert "The judge is down" in says
+    says = refused(*asr, "--group-size", "7", "-T", "find=benign.jsonl", "--out", "more")
+    assert "-T random=0" in says
+    assert not (here / "run").exists()
+
+
 def test_a_model_against_itself_overlaps_fully(command: Command, here: Path) -> None:
     found = document(command("explain", "heads", "overlap", *PROMPTS, "--base", "model", "--json"))
     assert [row["shared"] for row in found["tables"]["overlap"]] == [10]
@@ -210,7 +299,9 @@ def test_a_stopped_run_goes_on(
 
 
 WRONG = {
-    "unknown part": (("mapp",), "heads map"),
+    "unknown part": (("mapp",), "map, group, asr, overlap, transplant"),
+    "benign without a part": (("asr", *BOTH), "--benign has no part"),
+    "benign beside a base": (("transplant", *BOTH, "--base", "model"), "--benign has no part"),
     "unknown operator": (("--operator", "zeros"), "zero"),
     "unknown target": (("-T", "target=x"), "target"),
     "unknown unit": (("-T", "unit=heads"), "head or kv_group"),
@@ -236,6 +327,11 @@ WRONG = {
     "a direction without benign requests": (
         ("overlap", *PROMPTS, "-T", "against=direction"),
         "--benign",
+    ),
+    "screening for the angle": (("--level", "dataset", "--screen", "fisher"), "--level query"),
+    "one prompt for an angle": (
+        ("--model", "model", "--prompts", "one.csv", "--level", "dataset"),
+        "two or more",
     ),
     "screening for what is lent": (("--operator", "resample", "--screen", "fisher"), "screened"),
     "key of shared heads": ((*PROMPTS, "-T", "target=k"), "kv_group"),

@@ -99,8 +99,9 @@ def open_judge(judge: Any, *, seed: int) -> RefusalJudge:
     try:
         model = get_model(judge)
     except Exception as error:  # inspect and its providers raise what they like
+        why = escape(str(error), 200).rstrip(". ")
         raise JudgeError(
-            f"The judge {escape(str(judge), 80)} cannot be opened: {escape(str(error), 200)}.",
+            f"The judge {escape(str(judge), 80)} cannot be opened: {why}.",
             fix="Name a model as inspect_ai does, e.g. openai/gpt-4o, and set its key.",
         ) from error
     return RefusalJudge(model, seed=seed)

@@ -15,9 +15,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from theodolite.data.catalogue import official
+from theodolite.data.catalogue import DATA_VARIABLE, official
 from theodolite.data.json_object import read_json_object
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, DataError
 from theodolite.text.hashing import content_key
 
 Verdict = Literal["refused", "too_short", "repeats", "complied"]
@@ -143,6 +143,15 @@ def _few_sequences(words: Sequence[str]) -> bool:
     return len(grams) >= FEWEST_FOUR_GRAMS and len(set(grams)) < DISTINCT * len(grams)
 
 
+def keyword_judge(words: str) -> KeywordJudge:
+    """Return the keyword judge with "ours" or the "official" list.
+
+    Raises:
+        DataError: see `official_keywords`.
+    """
+    return KeywordJudge(official_keywords()) if words == "official" else KeywordJudge()
+
+
 def official_keywords() -> tuple[str, ...]:
     """Return the published list of 41 refusing phrases, from the official data.
 
@@ -151,6 +160,12 @@ def official_keywords() -> tuple[str, ...]:
     Raises:
         DataError: the file is missing or changed.
     """
-    path = official("safety-heads/refusal_keywords")
+    try:
+        path = official("safety-heads/refusal_keywords")
+    except DataError as error:
+        raise DataError(
+            error.message,
+            fix=f"Set {DATA_VARIABLE} to the folder with the official data, or use our own list.",
+        ) from None
     record = read_json_object(path, most_bytes=100_000, fix="Fetch the file again.")
     return tuple(record["keywords"])

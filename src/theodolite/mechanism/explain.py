@@ -112,6 +112,12 @@ def load_analysis(name: str) -> Analysis:
     Raises: ConfigError: an unknown name (the nearest is suggested).
     """
     if name not in ANALYSES:
+        kind, _, part = name.partition(" ")
+        if kind == "heads":
+            raise ConfigError(
+                f"`explain heads` has no part '{escape(part, 60)}'.",
+                fix=f"Its parts are {', '.join(HEADS)}.",
+            )
         raise ConfigError(f"There is no analysis {name!r}.", fix=did_you_mean(name, ANALYSES))
     return cast(Analysis, import_module(ANALYSES[name].module))
 

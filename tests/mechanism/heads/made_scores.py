@@ -53,3 +53,10 @@ def made_scores(
         model="made",
         pairs=benign is not None,
     )
+
+
+def turned() -> HeadScores:
+    """Return scores whose highest head by divergence, 1-2, is not that by angle, 4-0."""
+    scores = made_scores({(1, 2): 2.0}, {(1, 2): 1.8})
+    scores.angles["angle_r1"][4, 0] = 90.0
+    return scores

@@ -286,6 +286,13 @@ def test_a_judge_that_is_down_or_fooled_stops_the_run(how: str) -> None:
         measured(opinions=4, judge_model=bad)
 
 
+def test_an_unknown_judge_is_refused_before_any_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("theodolite.mechanism.heads.asr.generate", None)
+    with pytest.raises(JudgeError, match="cannot be opened") as caught:
+        measured(judge_model="nobody/none")
+    assert ".." not in str(caught.value)
+
+
 def test_what_is_not_asked_for_is_refused() -> None:
     with pytest.raises(ConfigError, match="`greedy`"):
         measured(decoding="greed")

@@ -16,7 +16,6 @@ from theodolite.mechanism.heads.overlap import (
     expected_overlap,
     jaccard,
     overlap,
-    overlap_by_prompt,
     overlap_p_value,
     rank_biased_overlap,
     spearman,
@@ -162,17 +161,3 @@ def test_rankings_that_do_not_fit_are_refused() -> None:
         rank_biased_overlap(HEADS, HEADS, 1.0)
     with pytest.raises(DataError, match="cannot share 3"):
         overlap_p_value(3, 2, 5, 20)
-
-
-def test_prompts_are_compared_one_by_one() -> None:
-    first = HeadRanking.of_prompts(
-        "a", {"x": dict.fromkeys(HEADS, 1.0), "y": {h: float(h[0]) for h in HEADS}}, n_heads=20
-    )
-    second = HeadRanking.of_prompts(
-        "b", {"1": dict.fromkeys(HEADS, 1.0), "2": {h: -float(h[0]) for h in HEADS}}, n_heads=20
-    )
-    found = overlap_by_prompt(first, second, 5, same={"x": "1", "y": "2"})
-    assert (found.value, found.n) == (0.5, 2)
-    assert found.floor is not None and found.floor.value == 0.25
-    assert overlap_by_prompt(first, second, 5).status == "not_measured"
-    assert overlap_by_prompt(first, first, 5).value == 1.0

@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from tests.mechanism.heads.made_scores import made_scores
+from tests.mechanism.heads.made_scores import made_scores, turned
+from theodolite.measure.measurement import Floor
 from theodolite.mechanism.heads.result import HeadScores
 from theodolite.runs.run import Run
 
@@ -22,7 +24,10 @@ def test_a_head_about_harm_is_told_from_a_head_about_everything() -> None:
     assert rows["1-2"]["kl_low"] < rows["1-2"]["kl"] < rows["1-2"]["kl_high"]
     found = {one.name: one for one in scores.measurements()}
     assert found["heads/specific_heads"].value == 1
-    assert "1-2" in (found["heads/top/kl"].reason or "")
+    top = found["heads/head 1-2/kl"]
+    assert top.value == pytest.approx(rows["1-2"]["kl"]) and top.floor == Floor("rounding", 1e-9)
+    assert found["heads/head 1-2/specificity"].floor == Floor("no change", 0.0)
+    assert not [name for name in found if "top/" in name or "noise" in name]
 
 
 def test_without_benign_prompts_nothing_is_said_of_harm() -> None:
@@ -31,7 +36,7 @@ def test_without_benign_prompts_nothing_is_said_of_harm() -> None:
     assert row["kl_benign"] is None and row["shown_specific"] is None
     found = {one.name: one for one in scores.measurements()}
     assert found["heads/specific_heads"].status == "not_measured"
-    assert found["heads/top/specificity"].status == "not_measured"
+    assert found["heads/head 1-2/specificity"].status == "not_measured"
 
 
 def test_heads_that_were_not_scored_are_in_no_table_and_no_ranking() -> None:
@@ -51,6 +56,29 @@ def test_each_prompt_has_an_order_of_its_own() -> None:
 def test_one_prompt_gives_no_interval() -> None:
     row = made_scores({(1, 2): 2.0}, prompts=1).scores()[0]
     assert row["kl"] > 1 and row["kl_low"] is None and row["kl_high"] is None
+    assert row["top_probability"] is None
+    assert made_scores({(1, 2): 2.0}, prompts=2).scores()[0]["top_probability"] == 1.0
+
+
+def test_the_angle_orders_rows_and_names_the_highest_head() -> None:
+    scores = turned()
+    assert [row["name"] for row in scores.scores("angle_r1")][:2] == ["4-0", "1-2"]
+    assert scores.scores()[0]["name"] == "1-2"
+    found = {one.name: one for one in scores.measurements(by="angle_r1")}
+    turn = found["heads/head 4-0/angle_r1"]
+    assert (turn.value, turn.unit, turn.floor) == (90.0, "degrees", Floor("rounding", 1e-6))
+    assert found["heads/head 4-0/kl"].value == pytest.approx(scores.map()[4, 0])
+    assert not [name for name in found if "1-2" in name]
+    assert "heads/head 4-0/angle_r1" not in {one.name for one in scores.measurements()}
+
+
+@pytest.mark.parametrize(("prompts", "known"), [(11, False), (12, True)])
+def test_few_requests_give_shares_without_an_interval(prompts: int, known: bool) -> None:
+    found = {m.name: m for m in made_scores({(1, 2): 2.0}, prompts=prompts).measurements()}
+    share = found["heads/share of the top 1"]
+    assert share.value is not None and share.floor is not None
+    assert (share.low is not None) == known
+    assert known or "biased" in (share.reason or "")
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:

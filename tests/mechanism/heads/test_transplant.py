@@ -296,6 +296,31 @@ def test_attack_success_of_the_parts_is_that_of_the_models_they_make() -> None:
     assert len(found.frame()) == 4
 
 
+class Stages:
+    """Progress that keeps the names of its stages."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def start(self, label: str, total: int) -> None:
+        self.seen.append(label)
+
+    def advance(self, steps: int = 1) -> None: ...
+
+    def message(self, text: str) -> None: ...
+
+
+def test_progress_says_whose_answers_are_written() -> None:
+    stages = Stages()
+    transplant_asr(tiny_model(), changed("llama", *PARTS), ASKED, max_new_tokens=2, progress=stages)
+    assert stages.seen == [
+        "answers of the aligned model",
+        "answers of the base",
+        "answers with the base's attention",
+        "answers with the base's mlp",
+    ]
+
+
 def test_the_base_reads_the_tokens_of_the_model() -> None:
     model = tiny_model()
     base = changed("llama", *PARTS)

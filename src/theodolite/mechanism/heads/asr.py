@@ -43,6 +43,7 @@ DECODING: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
 }
 MAX_NEW_TOKENS: Final = 128
 OPINIONS: Final = 40
+STAGE: Final = "answers with heads out"
 
 Heads = tuple[Head, ...]
 _Row = tuple[Heads, int]
@@ -66,6 +67,7 @@ def attack_success(
     journal: Journal | None = None,
     progress: Progress | None = None,
     seed: int = 0,
+    stage: str = STAGE,
 ) -> AsrResult:
     """Write and judge answers by the intact model, and with groups of heads taken out.
 
@@ -90,12 +92,14 @@ def attack_success(
         judge_model: an inspect model (or its name) that labels refusals, or None.
         journal, progress: of written answers and verdicts; the work can be stopped and resumed.
         seed: of sampling, random groups and the drawn prompts.
+        stage: what progress calls the writing.
 
     Raises:
         ConfigError: an option, head or group does not fit.
         CapabilityError: the model or the operator cannot do this.
         DataError: no prompts, ids that repeat, or a prompt that cannot be encoded.
-        JudgeError: the judge model is down or failed its canaries; written answers are kept.
+        JudgeError: the judge model is not known (found before any answer is written), is down or
+            failed its canaries; written answers are kept.
 
     Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens. Answers with different
         heads out are written together where one choice of heads has too few to fill a batch.
@@ -104,6 +108,8 @@ def attack_success(
     ablation = ablation or HeadAblation()
     ablation.check(model.anatomy)
     _check(decoding, opinions, random_groups)
+    if judge_model is not None:
+        check_judge(judge_model, seed)
     rows = PromptSet("attacks", tuple(prompts)).prompts
     conditions = conditions_of(
         model.anatomy,
@@ -125,7 +131,7 @@ def attack_success(
         max_new_tokens=max_new_tokens,
         seed=seed,
     )
-    texts = _written(asked, conditions, journal, progress)
+    texts = _written(asked, conditions, stage, journal, progress)
     answers = _Answers(rows, conditions, whole, opener, texts)
     settings = {
         "model": model.name,
@@ -157,6 +163,17 @@ def attack_success(
         harmful=tuple(prompt.label != BENIGN for prompt in rows),
         settings=settings,
     )
+
+
+def check_judge(judge: Any, seed: int = 0) -> None:
+    """Open a judge model, and ask it nothing.
+
+    Raises:
+        JudgeError: it is not known, or its key is missing.
+    """
+    from theodolite.judging.judged_answers import open_judge
+
+    open_judge(judge, seed=seed)
 
 
 def _check(decoding: str, opinions: int, random_groups: int) -> None:
@@ -246,13 +263,14 @@ class _Asked:
 def _written(
     asked: _Asked,
     conditions: Sequence[Condition],
+    stage: str,
     journal: Journal | None,
     progress: Progress | None,
 ) -> tuple[tuple[tuple[str, ...], ...], ...]:
     """Return all answers, [condition][prompt][draw]."""
     parts = asked.parts(conditions)
     if progress is not None:
-        progress.start("answers with heads out", sum(map(len, parts)) * asked.draws)
+        progress.start(stage, sum(map(len, parts)) * asked.draws)
     found: dict[_Row, tuple[str, ...]] = {}
     for rows in parts:
         found |= asked.write(rows, journal, None if progress is None else _Within(progress))

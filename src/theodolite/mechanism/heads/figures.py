@@ -37,38 +37,42 @@ class Score:
 
     Args:
         column: of the table `head_scores`.
+        heading: over the figure.
         title: over the colours.
         unit: of the values.
         meaning: one sentence for the caption.
-        details: what else a cell tells when pointed at, by column.
+        details: what else a cell tells when pointed at: by column its words and its unit.
     """
 
     column: str
+    heading: str
     title: str
     unit: str
     meaning: str
-    details: Mapping[str, str]
+    details: Mapping[str, tuple[str, str]]
 
 
 KL: Final = Score(
     "kl",
+    "What each head changes",
     "change of the next token under harmful requests",
     "nats",
     "The score is the divergence from the intact model's next token, mean over harmful requests.",
     {
-        "kl": "harmful",
-        "kl_benign": "benign",
-        "specificity": "harmful minus benign",
-        "top_frequency": "share of requests that rank it in their top 10",
+        "kl": ("harmful", "nats"),
+        "kl_benign": ("benign", "nats"),
+        "specificity": ("harmful minus benign", "nats"),
+        "top_frequency": ("requests with it in their top 10", "share"),
     },
 )
 ANGLE: Final = Score(
     "angle_r1",
+    "How far each head turns what harmful requests share",
     "turn of what all harmful requests share",
     "degrees",
     "The score is the angle between the leading directions, over requests, of the final states of "
     "the intact and the ablated model.",
-    {"angle_r1": "degrees", "kl": "change of the next token (nats)"},
+    {"angle_r1": ("turn", "degrees"), "kl": ("change of the next token", "nats")},
 )
 
 
@@ -105,6 +109,7 @@ def head_map(
     def grid(column: str) -> list[list[Any]]:
         return [[by_head.get((at, head), {}).get(column) for at in layers] for head in heads]
 
+    told = _details(rows, score.details)
     spec = heatmap(
         grid(score.column),
         x=layers,
@@ -114,33 +119,45 @@ def head_map(
         value_title="score",
         unit=score.unit,
         decades=DECADES,
-        details={
-            words: [grid(part) for part in parts]
-            for words, parts in _details(rows, score.details).items()
-        },
+        details={column: [grid(part) for part in parts] for column, parts in told.items()},
     )
+    spec["data"][0]["hovertemplate"] = _hover(unit, score, told)
     words = f"{score.title} ({score.unit})" + (f"<br>{mark}" if framed else "")
     spec["data"][0]["colorbar"]["title"]["text"] = words
     spec["layout"]["shapes"] = [_frame(place) for place in framed]
-    rounding = "" if noise is None else f"Rounding alone gives up to {noise:.1g}. "
+    rounding = "" if noise is None else f"Rounding alone gives up to {noise:.2g} {score.unit}. "
     caption = (
         f"One {unit} taken out at a time ({how}); colours by powers of ten. {score.meaning} "
         f"{rounding}{_control(rows) if note is None else note}"
     )
-    return Figure(name, "What each head changes", caption.strip(), spec, "head_scores")
+    return Figure(name, score.heading, caption.strip(), spec, "head_scores")
 
 
-def _details(rows: Sequence[Row], words: Mapping[str, str]) -> dict[str, list[str]]:
-    """Return the columns that a cell tells, by their words: values, and intervals if few heads."""
+def _details(rows: Sequence[Row], columns: Collection[str]) -> dict[str, list[str]]:
+    """Return the columns that a cell tells: each with those of its interval, if few heads."""
     found = {}
-    for column, said in words.items():
+    for column in columns:
         parts = [column]
         if len(rows) <= DETAILED:
             parts += [f"{column}_low", f"{column}_high"]
         known = [name for name in parts if any(row.get(name) is not None for row in rows)]
         if column in known:
-            found[said] = known
+            found[column] = known
     return found
+
+
+def _hover(unit: str, score: Score, told: Mapping[str, Sequence[str]]) -> str:
+    """Return what a cell says when pointed at: where it is, and its numbers with their units."""
+    lines, place = [f"layer %{{x}}<br>{unit} %{{y}}"], 0
+    for column, parts in told.items():
+        words, measure = score.details[column]
+        # Three digits; tiny numbers come as 1.3e-11.
+        form, after = (".0%", "") if measure == "share" else (".3~g", f" {measure}")
+        shown = [f"%{{customdata[{place + i}]:{form}}}" for i in range(len(parts))]
+        ends = f", 95 % [{', '.join(shown[1:])}]" if shown[1:] else ""
+        lines.append(f"{words} {shown[0]}{after}{ends}")
+        place += len(parts)
+    return "<br>".join(lines) + "<extra></extra>"
 
 
 def _control(rows: Sequence[Row]) -> str:
@@ -169,20 +186,29 @@ def _frame(place: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def leading_heads(rows: Sequence[Row], *, count: int = LEADING) -> Figure:
-    """Return the highest heads with their intervals, beside benign requests where there are any."""
-    first = sorted(rows, key=_rank)[:count]
+def leading_heads(rows: Sequence[Row], score: Score = KL, *, count: int = LEADING) -> Figure:
+    """Return the highest heads with their intervals, beside benign requests where there are any.
+
+    Args:
+        rows: as for `head_map`.
+        score: what the heads are ordered by; the bars are of the change of the next token.
+        count: so many heads.
+    """
+    first = sorted(rows, key=lambda row: _rank(row, score.column))[:count]
     sides = {"harmful requests": _side(first, "kl")}
     if any(row.get("kl_benign") is not None for row in first):
         sides["benign requests"] = _side(first, "kl_benign")
     spec = grouped_rates(
         [row["name"] for row in first], sides, unit="nats", axis_title="change of the next token"
     )
+    spec["layout"]["xaxis"]["exponentformat"] = "e"
+    order = "" if score is KL else f"In the order of the {score.title}, highest first. "
     caption = (
-        "Heads are named layer-head, from 0. Bars: 95 % intervals, requests drawn again, one head "
-        "at a time. A head whose two intervals lie together is not shown to be about harm."
+        f"{order}Heads are named layer-head, from 0. Bars: 95 % intervals, requests drawn again, "
+        "one head at a time. A head whose two intervals lie together is not shown to be about harm."
     )
-    return Figure("heads_leading", "The heads that change most", caption, spec, "head_scores")
+    title = "The heads that change most" if score is KL else "What the heads that turn most change"
+    return Figure("heads_leading", title, caption, spec, "head_scores")
 
 
 def _side(rows: Sequence[Row], column: str) -> list[IntervalRow | None]:
@@ -211,14 +237,15 @@ def concentration(rows: Sequence[Row]) -> Figure:
     )
     caption = (
         "The steeper the curve begins, the fewer heads the next token hangs on. A single head's "
-        "score misses what later heads make up for, so shares are of single ablations."
+        "score misses what later heads make up for, so shares are of single ablations. The order "
+        "comes from the same requests, which makes the curve steeper."
     )
     return Figure("heads_share", "Few heads, or many?", caption, spec, "head_scores")
 
 
-def _rank(row: Row) -> tuple[float, int, int]:
+def _rank(row: Row, column: str = "kl") -> tuple[float, int, int]:
     """Return the key of the order: highest score, then lowest layer, then lowest head."""
-    score = row["kl"]
+    score = row[column]
     return (0.0 if score is None else -score, row["layer"], row["head"])
 
 

@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from theodolite.errors import DataError
+from theodolite.measure.closed_form import Clusters
 from theodolite.measure.intervals import resampled
 from theodolite.measure.measurement import Floor, Measurement, not_measured
-from theodolite.mechanism.heads.stability import RESAMPLES, Floats, ScoreTable, weighted_means
+from theodolite.mechanism.heads.stability import (
+    FEW_CLUSTERS,
+    RESAMPLES,
+    Floats,
+    ScoreTable,
+    weighted_means,
+)
 from theodolite.text.hashing import item_seed
 
 TAIL_SIZES: Final = (1, 5, 10)
@@ -30,8 +37,8 @@ class LongTail:
         gini: 0 where all heads score alike, near 1 where one head has everything.
         effective: how many equal heads would be as uneven: one over the sum of squared shares.
         n_heads, n: heads scored, and prompts.
-        measurements: the shares with bootstrap intervals over prompts; the floor is that of heads
-            that are all alike.
+        measurements: the shares with bootstrap intervals over prompts from 12 clusters on; the
+            floor is that of heads that are all alike.
     """
 
     shares: Mapping[int, float]
@@ -89,15 +96,12 @@ def long_tail(
         n_heads=count,
         n=len(table.values),
         measurements=[
-            resampled(
+            _measured(
                 f"{name}/share of the top {size}",
                 share,
-                len(table.values),
-                _share_of(table.values, size),
+                table.values,
+                size,
                 clusters=clusters,
-                unit="share",
-                range=(0.0, 1.0),
-                floor=Floor("all heads alike", size / count),
                 seed=item_seed(seed, "long tail"),
                 level=level,
                 resamples=resamples,
@@ -107,6 +111,35 @@ def long_tail(
             for size, share in shares.items()
         ],
     )
+
+
+def _measured(
+    name: str,
+    share: float,
+    values: Floats,
+    size: int,
+    *,
+    clusters: Sequence[Hashable] | None,
+    **how: Any,
+) -> Measurement:
+    """Return the share of the top heads, with an interval where there are clusters enough."""
+    facts: dict[str, Any] = {
+        "unit": "share",
+        "range": (0.0, 1.0),
+        "floor": Floor("all heads alike", size / values.shape[1]),
+    }
+    independent = len(Clusters.of(clusters, len(values)))
+    if independent < FEW_CLUSTERS:
+        return Measurement(
+            name=name,
+            value=share,
+            n=len(values),
+            n_clusters=None if clusters is None else independent,
+            reason="too few requests: the bootstrap of a top share is biased",
+            **facts,
+        )
+    statistic = _share_of(values, size)
+    return resampled(name, share, len(values), statistic, clusters=clusters, **facts, **how)
 
 
 def _share_of(values: Floats, size: int) -> Callable[[Floats], Floats]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from theodolite.errors import DataError
 from theodolite.measure.closed_form import normal_quantile
-from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.mechanism.heads.ablation import Head, head_name
 from theodolite.mechanism.heads.ranking import HeadRanking
@@ -141,45 +140,6 @@ def overlap(
         jaccard=jaccard(a, b),
         rbo=rank_biased_overlap(a, b, p),
         rho=_all_heads(first, second),
-    )
-
-
-def overlap_by_prompt(
-    first: HeadRanking,
-    second: HeadRanking,
-    k: int = 10,
-    *,
-    same: Mapping[str, str] | None = None,
-) -> Measurement:
-    """Return which share of a prompt's own top heads both rankings have, averaged over prompts.
-
-    Args:
-        first, second: rankings with scores by prompt.
-        k: how many top heads; a prompt with fewer gives all it has.
-        same: prompt of the first -> prompt of the second; None where they are named alike. For a
-            reference file, the second's name is `ranking.prompt_key` of the text.
-
-    Returns: not measured where no prompt is in both.
-    """
-    name = f"overlap/{first.name}/{second.name}/top {k} shared by prompt"
-    pairs = [
-        (own, second.by_prompt[other])
-        for prompt, own in first.by_prompt.items()
-        if (other := prompt if same is None else same.get(prompt, "")) in second.by_prompt
-    ]
-    if not pairs:
-        return not_measured(name, "share", "no prompt is in both")
-    shares = []
-    for pair in pairs:
-        tops = [set(sorted(own, key=lambda head: (-own[head], head))[:k]) for own in pair]
-        shares.append(len(tops[0] & tops[1]) / max(1, min(map(len, tops))))
-    n_heads = first.n_heads or second.n_heads
-    return mean(
-        name,
-        shares,
-        unit="share",
-        range=(0.0, 1.0),
-        floor=Floor("two random choices", min(1.0, k / n_heads)) if n_heads else None,
     )
 
 

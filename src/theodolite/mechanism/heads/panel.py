@@ -83,8 +83,7 @@ def fitting(model: LanguageModel, options: heads_map.Options) -> heads_map.Optio
 def not_possible(error: CapabilityError) -> PanelResult:
     """Say that nothing was measured, and why."""
     reason = f"{error.what}: {error.why}"
-    units = {"heads/specific_heads": "heads", "heads/top/specificity": "nats"}
     return PanelResult(
-        measurements=[not_measured(name, unit, reason) for name, unit in units.items()],
+        measurements=[not_measured("heads/specific_heads", "heads", reason)],
         how=[f"No head was taken out: {reason}."],
     )

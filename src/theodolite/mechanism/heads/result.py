@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.data.prompts import BENIGN
-from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.mechanism.heads.ablation import Head, HeadAblation, head_name
 from theodolite.mechanism.heads.long_tail import long_tail
@@ -154,19 +153,24 @@ class HeadScores:
             if not np.isnan(self.kl[item, layer, unit])
         ]
 
-    def scores(self) -> list[dict[str, Any]]:
-        """Return one row per scored head: harmful, benign, their difference, place and angles."""
+    def scores(self, by: str = "kl") -> list[dict[str, Any]]:
+        """Return one row per scored head: harmful, benign, their difference, place and angles.
+
+        Args:
+            by: what orders the rows, as for `ranking`.
+        """
         first, control, difference = self.over_harmful, self.over_benign, self.specific
         refusal = self.refusal[self.harmful].mean(0)
         rows = []
-        for layer, unit in self.ranking():
+        for layer, unit in self.ranking(by):
             at = (layer, unit)
             row: dict[str, Any] = {"name": head_name(at), "layer": layer, "head": unit}
             row |= _told("kl", first.mean[at], first.low[at], first.high[at])
             row |= {
                 "kl_median": _or_none(first.median[at]),
                 "top_frequency": float(first.frequency[at]),
-                "top_probability": float(first.probability[at]),
+                # Resamples of a single cluster are all alike and say nothing.
+                "top_probability": float(first.probability[at]) if first.n_clusters > 1 else None,
                 "delta_logp_refusal": _or_none(refusal[at]),
                 "top1_changed": float(self.top1_changed[self.harmful][:, layer, unit].mean()),
             }
@@ -181,26 +185,30 @@ class HeadScores:
             rows.append(row | {name: _or_none(found[at]) for name, found in self.angles.items()})
         return rows
 
-    def measurements(self, prefix: str = "heads") -> list[Measurement]:
-        """Return what is said of all heads together, and of the highest one."""
+    def measurements(self, prefix: str = "heads", by: str = "kl") -> list[Measurement]:
+        """Return what is said of all heads together, and of the highest one by its name.
+
+        Args:
+            prefix: of the names.
+            by: what makes a head the highest, as for `ranking`.
+        """
         rows = self.kl[self.harmful]
         clusters = [self.clusters[i] for i in self.harmful]
         tail = long_tail(rows, clusters, name=prefix, seed=self.seed)
-        first = self.ranking()[0]
+        first = self.ranking(by)[0]
+        # The head is in the name, so that two runs are compared on one and the same head.
+        own = f"{prefix}/head {head_name(first)}"
         return [
             *tail.measurements,
-            self._top(f"{prefix}/top/kl", first),
-            self._gap(f"{prefix}/top/specificity", first),
+            *([self._turn(f"{own}/{by}", first, by)] if by in self.angles else []),
+            self._top(f"{own}/kl", first),
+            self._gap(f"{own}/specificity", first),
             *self._specific_heads(prefix),
-            mean(
-                f"{prefix}/noise",
-                [self.noise],
-                unit="nats",
-                reason="largest KL where nothing was ablated: rounding",
-            )
-            if self.noise is not None
-            else not_measured(f"{prefix}/noise", "nats", "not computed"),
         ]
+
+    def rounding(self, by: str = "kl") -> float | None:
+        """Return what rounding alone gives for a score; None where that was not computed."""
+        return {"kl": self.noise, ANGLE: self.noise_angle}.get(by)
 
     def save(self, run: Run, name: str = "head_scores_arrays") -> None:
         """Write the arrays and what their axes stand for into the run folder."""
@@ -258,9 +266,23 @@ class HeadScores:
             return self.specific.mean
         return self.angles[by]
 
+    def _floor(self, by: str) -> Floor:
+        noise = self.rounding(by)
+        return NO_CHANGE if noise is None else Floor("rounding", noise)
+
+    def _turn(self, name: str, head: Head, by: str) -> Measurement:
+        return Measurement(
+            name=name,
+            value=float(self.angles[by][head]),
+            unit="degrees",
+            n=len(self.harmful),
+            floor=self._floor(by),
+            reason="one angle of all requests together, largest on these requests: no interval",
+        )
+
     def _top(self, name: str, head: Head) -> Measurement:
         found = self.over_harmful
-        return self._of_head(name, head, found, found.n)
+        return self._of_head(name, head, found, found.n, self._floor("kl"))
 
     def _gap(self, name: str, head: Head) -> Measurement:
         found = self.specific
@@ -269,7 +291,12 @@ class HeadScores:
         return self._of_head(name, head, found, found.n + found.n_benign)
 
     def _of_head(
-        self, name: str, head: Head, found: Stability | Specificity, n: int
+        self,
+        name: str,
+        head: Head,
+        found: Stability | Specificity,
+        n: int,
+        floor: Floor = NO_CHANGE,
     ) -> Measurement:
         """Return one head's figure with the interval that the table of all heads gives it."""
         low, high = _or_none(found.low[head]), _or_none(found.high[head])
@@ -285,7 +312,7 @@ class HeadScores:
             low=low,
             high=high,
             method=None if low is None else found.method,
-            floor=NO_CHANGE,
+            floor=floor,
             reason=why,
         )
 

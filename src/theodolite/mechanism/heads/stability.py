@@ -28,7 +28,7 @@ Bools = NDArray[np.bool_]
 RESAMPLES: Final = 1000
 TOP: Final = 10
 # So few say too little of how heads vary together: simulated bands failed up to always.
-_FEW_CLUSTERS: Final = 12
+FEW_CLUSTERS: Final = 12
 _ROUNDING: Final = 1e-12  # less spread than this, of the values' size, is none
 
 
@@ -286,7 +286,7 @@ def _ends(means: Floats, draws: Floats, groups: Clusters, level: float) -> Float
     count = len(groups)
     if count < 2:
         return np.full((2, draws.shape[1]), math.nan)
-    if count < _FEW_CLUSTERS:
+    if count < FEW_CLUSTERS:
         # Few clusters leave too few different resamples: their spread is used, not their ends.
         reach = t_quantile(level, max(groups.effective - 1, 1.0)) * math.sqrt(count / (count - 1))
         ends = means + np.array([[-reach], [reach]]) * draws.std(0)
@@ -299,7 +299,7 @@ def _ends(means: Floats, draws: Floats, groups: Clusters, level: float) -> Float
 
 def _method(clusters: int) -> str:
     """Return how an interval over so many clusters was made."""
-    return "t over clusters" if clusters < _FEW_CLUSTERS else "expanded percentile bootstrap"
+    return "t over clusters" if clusters < FEW_CLUSTERS else "expanded percentile bootstrap"
 
 
 def _difference_ends(sides: Sequence[_Side], seed: int, level: float, resamples: int) -> Floats:
@@ -328,7 +328,7 @@ def _simultaneous_reach(
         pulls.append(sums / len(values) * math.sqrt(len(groups) / (len(groups) - 1)))
     influences = np.concatenate(pulls, axis=1)
     spread = np.sqrt((influences**2).sum(1))
-    if family is not None or degrees + 1 < _FEW_CLUSTERS:
+    if family is not None or degrees + 1 < FEW_CLUSTERS:
         critical = t_quantile(1 - (1 - level) / (family or len(spread)), degrees)
     else:
         # Divided by their sizes, so that no head's pull is too small to count as one.

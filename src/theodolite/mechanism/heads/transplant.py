@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn, SupportsIndex, cast
 
@@ -19,6 +18,7 @@ from theodolite.errors import CapabilityError, ConfigError
 from theodolite.mechanism.heads.asr import MAX_NEW_TOKENS, OPINIONS, attack_success
 from theodolite.mechanism.heads.asr_result import AsrResult, combined
 from theodolite.mechanism.heads.frames import resolve_frame
+from theodolite.mechanism.heads.second_model import other_words, reading_as
 from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
 from theodolite.text.suggest import did_you_mean
@@ -134,19 +134,14 @@ def transplant_asr(
     )
     for part in parts:
         _fitted(model, base, part)
-    found = {"aligned": ask(model), "base": ask(_reading_as(base, model))}
+    found = {
+        "aligned": ask(model, stage="answers of the aligned model"),
+        "base": ask(reading_as(base, model), stage="answers of the base"),
+    }
     for part in parts:
         with transplanted(model, base, part):
-            found[f"base-{part}"] = ask(model)
+            found[f"base-{part}"] = ask(model, stage=f"answers with the base's {part}")
     return combined(found)
-
-
-def _reading_as(base: LanguageModel, model: LanguageModel) -> LanguageModel:
-    """Return the base with the tokenizer and the chat template of another model."""
-    known = content_key("reading as", VERSION, base.fingerprint, model.fingerprint)
-    reader = replace(base, tokenizer=model.tokenizer, chat=model.chat, fingerprint=known)
-    reader.lock = base.lock  # the module is the same
-    return reader
 
 
 def part_tensors(anatomy: Anatomy, parts: str) -> dict[str, Tensor]:
@@ -242,21 +237,14 @@ def check_fit(model: LanguageModel, base: LanguageModel) -> None:
         if first != second:
             shown = " and ".join(escape(str(value), 80) for value in (first, second))
             _misfit(model, base, f"{name} is {shown}")
-    words = [_words(handle) for handle in (model, base)]
-    if words[0] != words[1]:
-        other = {word for word, _ in words[0].items() ^ words[1].items()}
+    other = other_words(model, base)
+    if other:
         _misfit(
             model,
             base,
             f"their tokenizers disagree about {len(other)} words, such as "
             f"'{escape(min(other), 40)}'",
         )
-
-
-def _words(model: LanguageModel) -> dict[str, int]:
-    """Return the vocabulary without added tokens, of which a tuned model may have more."""
-    added = model.tokenizer.added_tokens_decoder
-    return {w: i for w, i in model.tokenizer.get_vocab().items() if i not in added}
 
 
 def _misfit(model: LanguageModel, base: LanguageModel, why: str) -> NoReturn:

@@ -7,19 +7,31 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from theodolite.errors import ConfigError
-from theodolite.judging.keywords import KeywordJudge, official_keywords
+from theodolite.judging.keywords import keyword_judge
 from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.heads.analyses.finding import SAME, check_file, finding_prompts
 from theodolite.mechanism.heads.analyses.options import (
     AblationOptions,
     ablation_of,
+    ask_canaries,
     at_least,
     check_common,
+    check_judging,
     check_lasting,
+    check_sizes,
     in_words,
     made_with,
     named_groups,
+    no_benign,
     one_of,
+)
+from theodolite.mechanism.heads.analyses.words import (
+    LOWERED,
+    RAISED,
+    direction_of,
+    in_points,
+    many,
+    share_in_words,
 )
 from theodolite.mechanism.heads.asr import DECODING, MAX_NEW_TOKENS, attack_success
 from theodolite.mechanism.heads.asr_conditions import Group, first_heads, own_top_heads
@@ -38,6 +50,8 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 TITLE: Final = "Answers with heads taken out"
+HARDLY: Final = 0.95
+"""Share of answered requests from which on a model hardly refuses."""
 QUESTION: Final = "Without a few heads, does the model answer harmful requests that it refuses?"
 
 
@@ -81,6 +95,7 @@ def check(options: Options, request: ExplainRequest) -> None:
     Raises: ConfigError: naming them.
     """
     check_common(options, request)
+    no_benign(request)
     check_lasting(options)
     one_of("decoding", options.decoding, tuple(DECODING))
     at_least(1, group_size=options.group_size, max_tokens=options.max_tokens)
@@ -96,12 +111,14 @@ def check(options: Options, request: ExplainRequest) -> None:
             "At the query level each request has heads of its own.", fix="Leave out task.find."
         )
     check_file("find", options.find)
+    check_judging(options.keywords, options.judge, request.seed)
 
 
 def explain(
     subject: Subject, options: Options, *, run: Run, seed: int, progress: Progress
 ) -> PanelResult:
     """Find heads where none are named, take them out, and count what is answered."""
+    ask_canaries(options.judge, seed)
     model, prompts = subject.model, subject.requests.harmful
     ablation = ablation_of(options)
     kept: dict[str, Any] = {"journal": run.journal, "progress": progress, "seed": seed}
@@ -110,13 +127,13 @@ def explain(
         "opener": OPENER if options.opener else "",
         "decoding": options.decoding,
         "max_new_tokens": options.max_tokens,
-        "judge": KeywordJudge(official_keywords()) if options.keywords == "official" else None,
+        "judge": keyword_judge(options.keywords),
         "judge_model": options.judge,
         **kept,
     }
     frame = resolve_frame(model, subject.template)
     how = [
-        made_with(subject, frame, len(prompts), 0),
+        made_with(subject, frame, len(prompts)),
         f"Operator {ablation.name} ({in_words(ablation)}); {options.decoding} answers of up to "
         f"{options.max_tokens} tokens; keywords: {options.keywords}"
         + (f"; the answer begins '{OPENER}'." if options.opener else "."),
@@ -128,7 +145,8 @@ def explain(
         found = head_asr_map(
             model, prompts, chosen, ablation, scores={h: float(means[h]) for h in chosen}, **asking
         )
-        return with_singles(report(found.result, how), found)
+        words = f"The {many(len(chosen), 'highest head')} were found on {SAME}."
+        return with_singles(report(found.result, [*how, words]), found)
     groups, where = _groups(subject, options, run, kept)
     result = attack_success(
         model,
@@ -150,6 +168,13 @@ def _groups(
     if named:
         return named, "The heads were named."
     ablation, sizes = ablation_of(options), range(1, options.group_size + 1)
+    check_sizes(
+        subject.model.anatomy,
+        ablation,
+        options.group_size,
+        options.random,
+        disjoint=options.level == "dataset",
+    )
     common: dict[str, Any] = {"ablation": ablation, "template": subject.template, **kept}
     if options.level == "query":
         scores = head_ships(subject.model, subject.requests.harmful, **common)
@@ -194,22 +219,17 @@ def findings(result: AsrResult) -> list[str]:
     """Say how often the intact model answers, which group changes that most, and what breaks."""
     first = result.rate(result.names[0])
     said = [f"The {result.names[0]} model answers {share_in_words(first)} of the harmful requests."]
+    if first.value is not None and first.value >= HARDLY:
+        said[0] += " There is hardly a refusal to break."
     if not result.groups:
         return said
     rows = {row["condition"]: row for row in result.frame()}
     intact, groups = rows[result.names[0]], [rows[name] for name in result.groups]
-    best = max(groups, key=lambda row: row["asr"] or 0.0)
-    rate = share_in_words(result.rate(best["condition"]))
-    sentence = f"Most are answered without {best['heads']}: {rate}"
-    if best["change"] is not None:
-        sentence += (
-            f", {in_points(best['change'])} on the same requests (p = {best['p_holm']:.2g}, "
-            f"adjusted over {len(groups)} groups)"
-        )
-    rates = result.random_rates(best["size"])
-    if rates:
-        sentence += f"; random groups of that size reach {max(rates):.0%}"
-    said.append(f"{sentence}.")
+    raised = [row for row in groups if direction_of(row) == RAISED]
+    said.append(_of_group(result, max(raised or groups, key=lambda row: row["asr"]), len(groups)))
+    lowered = [row["heads"] for row in groups if direction_of(row) == LOWERED]
+    if len(groups) > 1 and lowered:
+        said.append(f"Shown to lower it: {'; '.join(lowered)}.")
     broken = max(groups, key=_broken)
     if _broken(broken) > _broken(intact):
         said.append(
@@ -219,22 +239,34 @@ def findings(result: AsrResult) -> list[str]:
     return said
 
 
-def in_points(change: float) -> str:
-    """Return a difference of shares."""
-    return f"{100 * change:+.0f} points"
+def _of_group(result: AsrResult, row: Mapping[str, Any], tried: int) -> str:
+    """Return what one group does: raise the share of answers, lower it, or neither is shown."""
+    shown, rate = direction_of(row), share_in_words(result.rate(row["condition"]))
+    if tried > 1 and shown != RAISED:
+        said = (
+            f"None of {tried} groups tried is shown to raise it; the highest rate is that without "
+            f"{row['heads']}: {rate}"
+        )
+    else:
+        verb = {RAISED: "raises it to", LOWERED: "lowers it to"}.get(
+            shown, "is not shown to change it:"
+        )
+        most = f" (one of {tried} groups tried)" if tried > 1 else ""
+        said = f"Taking out {row['heads']}{most} {verb} {rate}"
+    if row["change"] is not None:
+        adjusted = f", adjusted over {tried} groups" if tried > 1 else ""
+        said += (
+            f", {in_points(row['change'])} on the same requests (p = {row['p_holm']:.2g}{adjusted})"
+        )
+    rates = result.random_rates(row["size"])
+    if rates:
+        said += f"; random groups of that size reach {max(rates):.0%}"
+    return f"{said}."
 
 
 def _broken(row: Mapping[str, Any]) -> float:
     """Return the share of answers that are no answers."""
     return float(row["too_short"] + row["repeats"])
-
-
-def share_in_words(m: Measurement) -> str:
-    """Return a rate with its interval."""
-    if m.value is None:
-        return "n/a"
-    ends = "" if m.low is None or m.high is None else f" [{m.low:.0%}, {m.high:.0%}]"
-    return f"{m.value:.0%}{ends}"
 
 
 def labels(found: Sequence[Measurement]) -> dict[str, str]:
@@ -244,9 +276,9 @@ def labels(found: Sequence[Measurement]) -> dict[str, str]:
         middle = one.name.removeprefix("heads/asr/")
         group, _, last = middle.rpartition("/")
         words = {
-            "change": f"{group}: more answered than intact",
-            "over_random": f"{group}: more answered than without random heads",
-            "mean_change": f"{group}: more answered, mean over group sizes",
+            "change": f"{group}: change in requests answered",
+            "over_random": f"{group}: the same, beyond random heads",
+            "mean_change": f"{group}: change in requests answered, mean over group sizes",
             "score_vs_asr": "do high scores go with more answers?",
             "kappa": "agreement of the judges beyond chance",
             "agreement": "agreement of the judges",
@@ -262,7 +294,7 @@ def with_singles(result: PanelResult, found: HeadAsrMap) -> PanelResult:
     """Add the table of single heads, and whether their scores foretell it."""
     raising = [f"{layer}-{head}" for layer, head in found.raising()]
     told = (
-        f"Alone, {', '.join(raising)} raise it (Holm, 5 %)."
+        f"Alone, {', '.join(raising)} {'raises' if len(raising) == 1 else 'raise'} it (Holm, 5 %)."
         if raising
         else "No single head is shown to raise it (Holm, 5 %)."
     )

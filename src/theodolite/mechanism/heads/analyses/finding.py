@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,6 +13,7 @@ from theodolite.data.readers import read_prompts
 from theodolite.errors import ConfigError
 from theodolite.mechanism.requests import PAIRS, TRAIN
 from theodolite.text.display import escape
+from theodolite.text.normalise import normalise
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import Subject
@@ -32,11 +34,24 @@ def finding_prompts(subject: Subject, file: str | None, run: Run) -> tuple[list[
     """
     if file is not None:
         run.describe(inputs={"find": Path(file)})
-        return list(read_prompts(Path(file), label=HARMFUL)), Path(file).name
+        found = list(read_prompts(Path(file), label=HARMFUL))
+        return found, f"{escape(Path(file).name, 80)}{_shared(found, subject.requests.harmful)}"
     if subject.requests.files:
         return list(subject.requests.harmful), SAME
     train = [p for p in in_pairs(bundled("refusal").split(TRAIN)) if p.label == HARMFUL]
     return train[:PAIRS], "the bundled set's train part"
+
+
+def _shared(found: Iterable[Prompt], asked: Iterable[Prompt]) -> str:
+    """Return how many of the requests that are asked are among those heads are found on."""
+    known = {normalise(prompt.request) for prompt in found}
+    wanted = {normalise(prompt.request) for prompt in asked}
+    both = len(known & wanted)
+    if not both:
+        return ""
+    if both == len(wanted):
+        return f", which holds {SAME}"
+    return f", which holds {both} of the {len(wanted)} requests asked, which flatters the heads"
 
 
 def check_file(name: str, path: str | None) -> None:

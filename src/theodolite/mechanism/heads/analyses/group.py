@@ -14,6 +14,7 @@ from theodolite.mechanism.heads.analyses.options import (
     at_least,
     check_common,
     check_lasting,
+    check_sizes,
     in_words,
     made_with,
     one_of,
@@ -77,6 +78,8 @@ def explain(
     """Choose heads greedily, each with all those already out, and measure what they cost."""
     model, requests = subject.model, subject.requests
     ablation = ablation_of(options)
+    random = options.random if options.cost else 0
+    check_sizes(model.anatomy, ablation, options.group_size, random)
     kept: dict[str, Any] = {"journal": run.journal, "progress": progress, "seed": seed}
     found = sahara(
         model,
@@ -93,10 +96,10 @@ def explain(
     result = extended(
         result,
         how=[
-            made_with(subject, resolve_frame(model, subject.template), len(requests.harmful), 0),
+            asked(subject, options),
             f"Greedy: each step scores every head together with those already out, by "
             f"{options.by}, against the intact model. Operator {ablation.name} "
-            f"({in_words(ablation)}). The group is {share:.3%} of the parameters.",
+            f"({in_words(ablation)}). The group is {100 * share:.3g} % of the parameters.",
         ],
     )
     if not options.cost:
@@ -115,13 +118,26 @@ def explain(
     return with_cost(result, cost)
 
 
+def asked(subject: Subject, options: Options) -> str:
+    """Return the sentence on what was looked at; benign requests serve the cost alone."""
+    harmful, benign = len(subject.requests.harmful), len(subject.requests.benign)
+    frame = resolve_frame(subject.model, subject.template)
+    if not options.cost:
+        return made_with(subject, frame, harmful, 0)
+    if benign:
+        said = made_with(subject, frame, harmful, benign)
+        return f"{said} Benign requests serve the cost alone."
+    said = made_with(subject, frame, harmful, None)
+    return f"{said} The cost is asked of bundled benign requests."
+
+
 def report(found: HeadGroup) -> PanelResult:
     """Return a group as a measurement, tables, the map it was chosen from, and words."""
     rows = found.frame()
     measurements = [_turn(found)]
     return PanelResult(
         measurements=measurements,
-        tables={"group": rows, "head_scores": found.scores[0].scores()},
+        tables={"group": rows, "head_scores": found.scores[0].scores(found.by)},
         figures=[figure(found)],
         findings=findings(found, rows),
         limits=LIMITS,
@@ -168,14 +184,12 @@ def figure(found: HeadGroup) -> Figure:
 
 
 def findings(found: HeadGroup, rows: Sequence[Any]) -> list[str]:
-    """Say which heads were chosen, and whether the map of single heads would have named them."""
+    """Say which heads were chosen, and which places they have in the map of single heads."""
     ranks = [row["single_rank"] for row in rows]
     said = f"Chosen one after the other: {', '.join(found.names)}."
     if len(ranks) > 1 and ranks != list(range(1, len(ranks) + 1)):
-        said += (
-            f" Alone they rank {', '.join(map(str, ranks))}: heads that matter together are not "
-            "those that matter most one by one."
-        )
+        count = len(found.scores[0].ranking(found.by))
+        said += f" Alone they rank {', '.join(map(str, ranks))} of {count}."
     return [said]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from theodolite.errors import ConfigError
+from theodolite.errors import ConfigError, DataError
 from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.heads.ablation import OF_PROMPTS, parameter_fraction
 from theodolite.mechanism.heads.analyses.options import (
@@ -17,12 +17,13 @@ from theodolite.mechanism.heads.analyses.options import (
     in_words,
     made_with,
 )
-from theodolite.mechanism.heads.analyses.screened import Screened, screened_heads, told
+from theodolite.mechanism.heads.analyses.screened import Screened, screened_heads, told, verdict
 from theodolite.mechanism.heads.figures import ANGLE, KL, concentration, head_map, leading_heads
 from theodolite.mechanism.heads.frames import encode_framed, frame_hash, resolve_frame
 from theodolite.mechanism.heads.result import TOP, HeadScores
 from theodolite.mechanism.heads.screening import AUDITED
 from theodolite.mechanism.heads.ships import head_ships
+from theodolite.mechanism.heads.stability import FEW_CLUSTERS
 from theodolite.runs.panel import Figure, PanelResult
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
 
-VERSION: Final = 1
+VERSION: Final = 2
 TITLE: Final = "Heads that a refusal hangs on"
 QUESTION: Final = (
     "Which attention heads change the next token after harmful requests most, and is that about "
     "harm?"
 )
+RESAMPLED: Final = 8  # clusters below which resamples are too alike to tell of other requests
+ALMOST: Final = 0.8  # of the change under harmful requests
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Options(AblationOptions):
         level: query (each request's next token) or dataset (also how far the final states of all
             harmful requests turn together, which then ranks the heads).
         screen: fisher scores only the heads that a cheap approximation puts in front, and some
-            others to check it.
+            others to check it; at level query.
         keep: so many heads at the top the screening is to get right.
         audit: heads outside the screening's choice that are scored all the same.
         cotangents: backward passes of the screening; more make it less rough.
@@ -66,7 +69,7 @@ def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
     Raises: ConfigError: an unknown operator, target or unit, a count that is too small, or a base
-        model, which nothing would be compared with.
+        model, which nothing would be compared with, or screening for what it does not foretell.
     """
     check_common(options, request)
     at_least(1, keep=options.keep, audit=options.audit, cotangents=options.cotangents)
@@ -75,6 +78,12 @@ def check(options: Options, request: ExplainRequest) -> None:
             f"The operator {options.operator} cannot be screened for.",
             fix="Leave out --screen, or use ua, sc, zero or head_mean.",
         )
+    if options.screen is not None and options.level == "dataset":
+        raise ConfigError(
+            "Screening foretells the change of the next token, not the angle that --level dataset "
+            "ranks by.",
+            fix="Leave out --screen, or use --level query.",
+        )
 
 
 def explain(
@@ -82,6 +91,11 @@ def explain(
 ) -> PanelResult:
     """Take every head out once under every request, and see how far the next token moves."""
     model, requests = subject.model, subject.requests
+    if options.level == "dataset" and len(requests.harmful) < 2:
+        raise DataError(
+            "A single harmful request shares nothing with others, so --level dataset has no angle.",
+            fix="Give two or more, or use --level query.",
+        )
     ablation = ablation_of(options)
     kept: dict[str, Any] = {"journal": run.journal, "progress": progress, "seed": seed}
     chosen: Screened | None = None
@@ -109,12 +123,15 @@ def explain(
     scores.save(run)
     frame = resolve_frame(model, subject.template)
     result = report(scores, chosen, level=options.level)
-    share = parameter_fraction(model.anatomy, scores.ranking()[:1], ablation)
+    share = parameter_fraction(
+        model.anatomy, scores.ranking(ranked_by(options.level))[:1], ablation
+    )
     how = [
         made_with(subject, frame, len(scores.harmful), len(scores.benign))
         + f" Wording of the frame: {frame_hash(frame)[:12]}.",
         *result.how,
-        f"One {ablation.unit} is {share:.4%} of the parameters that such an edit would touch.",
+        f"One {ablation.unit} is {100 * share:.3g} % of the parameters that such an edit would "
+        "touch.",
     ]
     return replace(result, how=how)
 
@@ -123,12 +140,15 @@ def report(
     scores: HeadScores, chosen: Screened | None = None, *, level: str = "query"
 ) -> PanelResult:
     """Return head scores as measurements, tables, figures and words."""
-    rows = scores.scores()
-    measurements, said = in_order(scores.measurements()), findings(scores, rows)
+    by = ranked_by(level)
+    rows = scores.scores(by)
+    measurements = in_order(scores.measurements(by=by))
+    said = findings(scores, rows, by=by, screened=chosen is not None)
     how = [
         f"Operator {scores.ablation.name} ({in_words(scores.ablation)}), target "
         f"{scores.ablation.at}, {scores.dtype}"
-        + (", later layers frozen." if scores.freeze_downstream else ".")
+        + (", later layers frozen." if scores.freeze_downstream else "."),
+        *_rounding(scores),
     ]
     tables: dict[str, Any] = {"head_scores": rows, "heads": scores.frame()}
     if chosen is not None:
@@ -138,7 +158,7 @@ def report(
         measurements = [m for m in measurements if "/share of" not in m.name] + [worth]
         tables["screening"] = [row]
         how.append(sentence)
-        said += [] if certificate.certified else [f"The screening is {certificate}."]
+        said += [] if certificate.certified else [f"Screening: {verdict(certificate)}."]
     return PanelResult(
         measurements=measurements,
         tables=tables,
@@ -150,12 +170,26 @@ def report(
     )
 
 
-LEADING: Final = ("specific_heads", "top/specificity", "top/kl")
+def ranked_by(level: str) -> str:
+    """Return the column of `head_scores` that ranks the heads at a level."""
+    return ANGLE.column if level == "dataset" else KL.column
+
+
+def _rounding(scores: HeadScores) -> list[str]:
+    """Say how much changes where no head is taken out."""
+    if scores.noise is None:
+        return []
+    angle = "" if scores.noise_angle is None else f" and {scores.noise_angle:.2g} degrees"
+    return [f"Rounding alone, with no head out, gives up to {scores.noise:.2g} nats{angle}."]
+
+
+# The last words of the names of measurements, those first that say most.
+LEADING: Final = (ANGLE.column, "specific_heads", "specificity", "kl")
 
 
 def in_order(found: Sequence[Measurement]) -> list[Measurement]:
-    """Return measurements with those first that say whether a map is about harm."""
-    ends = {one.name: one.name.partition("/")[2] for one in found}
+    """Return measurements with what ranks the heads and whether it is about harm in front."""
+    ends = {one.name: one.name.rpartition("/")[2] for one in found}
     first = [one for name in LEADING for one in found if ends[one.name] == name]
     return [*first, *(one for one in found if one not in first)]
 
@@ -163,46 +197,111 @@ def in_order(found: Sequence[Measurement]) -> list[Measurement]:
 def figures(scores: HeadScores, rows: Sequence[Any], *, level: str, screened: bool) -> list[Figure]:
     """Return the map, the heads that lead it and, of all heads, how few hold how much."""
     words, unit = in_words(scores.ablation), scores.ablation.unit
-    found = [head_map(rows, KL, how=words, unit=unit, noise=scores.noise), leading_heads(rows)]
-    if level == "dataset" and ANGLE.column in scores.angles:
+    by_angle = ranked_by(level) == ANGLE.column
+    found = [
+        head_map(rows, KL, how=words, unit=unit, noise=scores.noise),
+        leading_heads(rows, ANGLE if by_angle else KL),
+    ]
+    if by_angle:
         angle = head_map(
-            rows, ANGLE, how=words, unit=unit, noise=scores.noise_angle, name="heads_angle"
+            rows,
+            ANGLE,
+            how=words,
+            unit=unit,
+            noise=scores.noise_angle,
+            name="heads_angle",
+            framed=(),
+            note="An angle has no benign control: whether a head is about harm is read from the "
+            "change of the next token.",
         )
         found.insert(0, angle)
     # Of a screened choice nothing can be said about the rest.
     return found if screened else [*found, concentration(rows)]
 
 
-def findings(scores: HeadScores, rows: Sequence[Any]) -> list[str]:
-    """Say which head leads, whether it is about harm, and whether few heads hold much."""
-    first = rows[0]
-    said = [
-        f"Taking out head {first['name']} changes the next token after harmful requests most: "
-        f"{_with_ends(first, 'kl')} nats. Other requests of this kind keep it among the top {TOP} "
-        f"in {first['top_probability']:.0%} of resamples."
-    ]
-    difference = scores.specific
-    if difference is None:
-        said.append("No benign requests were given, so it is not known whether that is about harm.")
-        return said
-    shown = [row["name"] for row in rows if row["shown_specific"]]
-    if not shown:
-        said.append(
-            "No head is shown to matter more under harmful than under benign requests, all heads "
-            "taken together."
+def findings(
+    scores: HeadScores, rows: Sequence[Any], *, by: str = KL.column, screened: bool = False
+) -> list[str]:
+    """Say which head leads, whether it is about harm, and whether few heads hold much.
+
+    Args:
+        rows: of the table `head_scores`, the highest first.
+        by: the column that ranks them.
+        screened: whether some heads only were scored.
+    """
+    first, noise = rows[0], scores.rounding(by)
+    score = ANGLE if by == ANGLE.column else KL
+    if noise is not None and first[by] <= noise:
+        return [
+            f"No head changes anything above rounding: the highest, {first['name']}, gives "
+            f"{first[by]:.2g} {score.unit}, rounding alone up to {noise:.2g}."
+        ]
+    if score is ANGLE:
+        leads = (
+            f"Taking out head {first['name']} turns what all harmful requests share most: "
+            f"{first[by]:.3g} degrees. It changes the next token by {_with_ends(first, 'kl')} nats."
         )
     else:
+        leads = (
+            f"Taking out head {first['name']} changes the next token after harmful requests most: "
+            f"{_with_ends(first, 'kl')} nats.{_stays(scores, first, screened)}"
+        )
+    return [leads, *_about_harm(scores, rows)]
+
+
+def _stays(scores: HeadScores, first: Any, screened: bool) -> str:
+    """Say how often resamples keep the highest head at the top, where there are enough of them."""
+    found = scores.over_harmful
+    if found.n_clusters < RESAMPLED or first["top_probability"] is None:
+        return ""
+    who = f"the top {TOP} of the heads scored" if screened else f"the top {TOP}"
+    return (
+        f" It is among {who} in {first['top_probability']:.0%} of resamples of these {found.n} "
+        "requests."
+    )
+
+
+def _about_harm(scores: HeadScores, rows: Sequence[Any]) -> list[str]:
+    """Say how many heads matter more under harmful requests, and whether the highest is one."""
+    difference, first = scores.specific, rows[0]
+    if difference is None:
+        return ["No benign requests were given, so it is not known whether that is about harm."]
+    shown = [row["name"] for row in rows if row["shown_specific"]]
+    if shown:
         named = ", ".join(shown[:5]) + (" and others" if shown[5:] else "")
-        said.append(
+        said = (
             f"{len(shown)} of {len(rows)} heads are shown to matter more under harmful than under "
             f"benign requests, all taken together: {named}."
         )
-    if not first["shown_specific"]:
-        who = f"Head {first['name']} is not among them" if shown else f"Head {first['name']}"
-        said.append(
-            f"{who}: under benign requests it changes {_with_ends(first, 'kl_benign')} nats."
+    elif difference.n_clusters < FEW_CLUSTERS:
+        kind = "pairs" if difference.paired else "independent requests a side"
+        said = (
+            f"{difference.n_clusters} {kind} are too few to show one head out of "
+            f"{scores.kl[0].size} to matter more under harmful than under benign requests. Use "
+            "more requests; an audit has more with --profile standard."
         )
-    return said
+    else:
+        said = (
+            "No head is shown to matter more under harmful than under benign requests, all heads "
+            "taken together."
+        )
+    if first["shown_specific"]:
+        return [said]
+    beside = f"Head {first['name']}" + (" is not among them: it" if shown else "")
+    return [said, f"{beside} {_under_benign(first)}"]
+
+
+def _under_benign(first: Any) -> str:
+    """Say what a head that is not shown to be about harm does under benign requests."""
+    both = f"{_with_ends(first, 'kl_benign')} vs {_with_ends(first, 'kl')} nats"
+    if first["kl_benign"] >= first["kl"]:
+        return f"changes the next token at least as much under benign requests: {both}."
+    if first["kl_benign"] >= ALMOST * first["kl"]:
+        return f"changes the next token almost as much under benign requests: {both}."
+    return (
+        f"changes the next token less under benign requests ({both}), but not by enough to be "
+        "shown."
+    )
 
 
 def _with_ends(row: Any, column: str) -> str:
@@ -221,7 +320,12 @@ def limits(scores: HeadScores, chosen: Screened | None) -> list[str]:
     ]
     if not scores.freeze_downstream:
         said.append("Later heads may make up for a missing one, so single scores understate it.")
-    if chosen is not None:
+    if chosen is None:
+        said.append(
+            "Heads are ranked by the same requests that score them, so the shares that the highest "
+            "heads hold are too large, the more so with few requests."
+        )
+    else:
         said.append("Heads that were not scored exactly are left blank; they are in no ranking.")
     return said
 
@@ -229,33 +333,41 @@ def limits(scores: HeadScores, chosen: Screened | None) -> list[str]:
 def labels(found: Sequence[Measurement]) -> dict[str, str]:
     """Return plain words for the measurements."""
     words = {
-        "top/kl": "what the highest head changes under harmful requests",
-        "top/specificity": "the same, minus benign requests",
+        "kl": "change under harmful requests",
+        "specificity": "change under harmful minus benign requests",
+        ANGLE.column: ANGLE.title,
         "specific_heads": "heads shown to matter more under harmful requests",
-        "noise": "what rounding alone changes",
-        "screening/missed": "heads left out that may belong to the top, at most",
+        "missed": "top heads that the screening may have left out, at most",
     }
     named = {}
     for one in found:
-        figure = one.name.partition("/")[2]
+        figure = one.name.rpartition("/")[2]
+        head = one.name.partition("/head ")[2].partition("/")[0]
         if figure.startswith("share of"):
             size = figure.rpartition(" ")[2]
             who = "the highest head holds" if size == "1" else f"the highest {size} heads hold"
             named[one.name] = f"share of all change that {who}"
         elif figure in words:
-            named[one.name] = words[figure]
+            named[one.name] = f"head {head}: {words[figure]}" if head else words[figure]
     return named
 
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:
     """Return the highest heads, for the terminal."""
+    by_angle = any(one.name.endswith(f"/{ANGLE.column}") for one in result.measurements)
     return [
         {
             "head": row["name"],
+            **({"turn (degrees)": f"{row[ANGLE.column]:.3g}"} if by_angle else {}),
             "harmful (nats)": _with_ends(row, "kl"),
             "benign (nats)": "n/a" if row["kl_benign"] is None else _with_ends(row, "kl_benign"),
             "harm more?": {True: "shown", False: "not shown", None: "n/a"}[row["shown_specific"]],
-            f"in top {TOP}": f"{row['top_probability']:.0%}",
+            # It is the place by the change of the next token.
+            **({} if by_angle else {f"in top {TOP}": _percent(row["top_probability"])}),
         }
         for row in result.tables["head_scores"][:TOP]
     ]
+
+
+def _percent(share: float | None) -> str:
+    return "n/a" if share is None else f"{share:.0%}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from theodolite.errors import ConfigError
+from theodolite.judging.keywords import keyword_judge
 from theodolite.mechanism.heads.ablation import (
     OF_PROMPTS,
     Head,
@@ -13,10 +14,13 @@ from theodolite.mechanism.heads.ablation import (
     head_name,
     parse_heads,
 )
+from theodolite.mechanism.heads.analyses.words import many
+from theodolite.mechanism.heads.asr import check_judge
 from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
+    from theodolite.models.anatomy import Anatomy
 
 WORDS = {
     "undifferentiated": "attention spread evenly over all it can see",
@@ -122,7 +126,72 @@ def named_groups(text: str) -> dict[str, list[Head]]:
     return {" ".join(map(head_name, group)): group for group in groups}
 
 
-def made_with(subject: Subject, template: str, harmful: int, benign: int) -> str:
-    """Return the sentence on what was looked at."""
-    control = f" and {benign} benign ones" if benign else ", no benign ones"
-    return f"{harmful} harmful requests{control} ({subject.requests.source}), template {template}."
+def no_benign(request: ExplainRequest) -> None:
+    """Refuse benign requests where nothing reads them.
+
+    Raises: ConfigError: there is a file of them.
+    """
+    if request.benign is not None:
+        raise ConfigError("--benign has no part in this analysis.", fix="Leave it out.")
+
+
+def check_judging(keywords: str, judge: str | None, seed: int) -> None:
+    """Refuse judges that cannot be had, before a model is opened.
+
+    Raises:
+        DataError: the official keywords are asked for and not there.
+        JudgeError: the judge model is not known.
+    """
+    keyword_judge(keywords)
+    if judge is not None:
+        check_judge(judge, seed)
+
+
+def ask_canaries(judge: str | None, seed: int) -> None:
+    """Ask a judge model what it has to know, before there is anything to judge.
+
+    Raises:
+        JudgeError: it cannot be reached, or got a canary wrong.
+    """
+    if judge is not None:
+        from theodolite.judging.judged_answers import open_judge, run
+
+        run(open_judge(judge, seed=seed).check)
+
+
+def check_sizes(
+    anatomy: Anatomy, ablation: HeadAblation, size: int, random: int, *, disjoint: bool = True
+) -> None:
+    """Refuse a group, or random groups beside it, for which the model has too few heads.
+
+    Args:
+        size: heads of the largest group.
+        random: random groups of that size.
+        disjoint: whether random heads must lie outside the group.
+
+    Raises: ConfigError: naming the option.
+    """
+    count = anatomy.n_layers * ablation.units(anatomy)
+    if size > count:
+        raise ConfigError(
+            f"task.group_size is {size}, and the model has {many(count, 'head')}.",
+            fix=f"Give {count} or less.",
+        )
+    if random and disjoint and 2 * size > count:
+        raise ConfigError(
+            f"A random group of {many(size, 'head')} does not fit beside the group: the model has "
+            f"{count}.",
+            fix=f"Use -T random=0, or a group_size of {count // 2} or less.",
+        )
+
+
+def made_with(subject: Subject, template: str, harmful: int, benign: int | None = None) -> str:
+    """Return the sentence on what was looked at.
+
+    Args:
+        benign: how many benign requests were; None where the analysis has no use for any.
+    """
+    asked = many(harmful, "harmful request")
+    if benign is not None:
+        asked += f" and {many(benign, 'benign one')}" if benign else ", no benign ones"
+    return f"{asked} ({subject.requests.source}), template {template}."

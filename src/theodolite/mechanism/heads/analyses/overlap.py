@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.errors import ConfigError
 from theodolite.measure.measurement import Measurement
-from theodolite.mechanism.heads.ablation import ALIASES, OPERATORS, HeadAblation
+from theodolite.mechanism.heads.ablation import (
+    ALIASES,
+    OF_PROMPTS,
+    OPERATORS,
+    HeadAblation,
+    check_head,
+    head_name,
+)
 from theodolite.mechanism.heads.analyses.direction import (
     DIRECTION,
     along_direction,
@@ -23,10 +30,11 @@ from theodolite.mechanism.heads.analyses.options import (
     check_common,
     made_with,
 )
-from theodolite.mechanism.heads.frames import resolve_frame
+from theodolite.mechanism.heads.frames import encode_framed, resolve_frame
 from theodolite.mechanism.heads.overlap import Overlap, overlap
 from theodolite.mechanism.heads.ranking import HeadRanking
 from theodolite.mechanism.heads.result import TOP, HeadScores
+from theodolite.mechanism.heads.second_model import check_same_heads, reading_as
 from theodolite.mechanism.heads.ships import head_ships
 from theodolite.runs.figures import heatmap
 from theodolite.runs.panel import Figure, PanelResult
@@ -35,6 +43,7 @@ from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
     from theodolite.mechanism.explain import ExplainRequest, Subject
+    from theodolite.models.anatomy import Anatomy
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
@@ -64,16 +73,38 @@ class Options(AblationOptions):
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError: an operator, or a word that is neither an operator nor a file.
+    Raises: ConfigError: an operator, a word that is neither an operator nor a file, or only one
+        ranking.
     """
     check_common(options, request, base="may")
     at_least(1, group_size=options.group_size)
-    for word in names_in(options.against):
+    words = _words(options, request.base is not None)
+    for word in words:
         if not _is_operator(word) and word != DIRECTION and not Path(word).exists():
             raise ConfigError(
                 f"task.against names {escape(word, 80)}, which is no operator and no file.",
                 fix=f"Operators are {', '.join((*ALIASES, *OPERATORS))}; or write {DIRECTION}.",
             )
+    own = ablation_of(options)
+    others = [w for w in words if not _is_operator(w) or _same_way(own, w).key != own.key]
+    if not others and request.base is None:
+        raise ConfigError(
+            "There is one ranking, and nothing to hold it against.",
+            fix="Name another operator, a run or a file with -T against=, or a --base model.",
+        )
+
+
+def _words(options: Options, base: bool) -> tuple[str, ...]:
+    """Return what the first ranking is held against, beside the base model."""
+    words = names_in(options.against)
+    if words or base:
+        return tuple(words)
+    return ("sc" if ablation_of(options).name != "scale" else "ua",)
+
+
+def _same_way(ablation: HeadAblation, operator: str) -> HeadAblation:
+    """Return another operator on the same units."""
+    return HeadAblation(operator, unit=ablation.unit)
 
 
 def _is_operator(word: str) -> bool:
@@ -84,35 +115,66 @@ def explain(
     subject: Subject, options: Options, *, run: Run, seed: int, progress: Progress
 ) -> PanelResult:
     """Rank the heads in several ways on the same requests, and hold the rankings together."""
-    ablation = ablation_of(options)
+    model, ablation = subject.model, ablation_of(options)
     kept: dict[str, Any] = {"journal": run.journal, "progress": progress, "seed": seed}
-    words = names_in(options.against)
-    if not words and subject.base is None:
-        words = ("sc" if ablation.name != "scale" else "ua",)
+    words = _words(options, subject.base is not None)
+    frame = resolve_frame(model, subject.template)
+    files = [Path(word) for word in words if not _is_operator(word) and word != DIRECTION]
+    imported = [_imported(path, model.anatomy, ablation) for path in files]
+    run.describe(inputs={f"against {f.name}": f for f in files if f.is_file()})
+    if subject.base is not None:
+        asked = encode_framed(model, subject.requests.harmful, frame)
+        check_same_heads(model, subject.base, asked)
     written = along_direction(subject, ablation, kept) if DIRECTION in words else None
-    scores = _all_scores(subject, ablation, filter(_is_operator, words), kept)
+    ways = {ablation.key: ablation}
+    for word in filter(_is_operator, words):
+        ways.setdefault(_same_way(ablation, word).key, _same_way(ablation, word))
+    scores = _all_scores(subject, list(ways.values()), frame, kept)
     for name, found in scores.items():
         found.save(run, f"{name}_arrays")
     rankings = [ranking_of(name, found) for name, found in scores.items()]
     if written is not None:
-        rankings.append(ranking_by_direction(written, subject.model.anatomy))
-    grid = subject.model.anatomy.n_layers * ablation.units(subject.model.anatomy)
-    files = [Path(word) for word in words if not _is_operator(word) and word != DIRECTION]
-    run.describe(inputs={f"against {f.name}": f for f in files if f.is_file()})
-    rankings += [HeadRanking.load(path, name=path.name, n_heads=grid) for path in files]
-    if len(rankings) < 2:
-        raise ConfigError(
-            "There is one ranking, and nothing to hold it against.",
-            fix="Name another operator, a run or a file with -T against=, or a --base model.",
-        )
-    frame = resolve_frame(subject.model, subject.template)
+        rankings.append(ranking_by_direction(written, model.anatomy))
+    rankings += imported
+    reads_benign = written is not None or any(way.name in OF_PROMPTS for way in ways.values())
+    benign = len(subject.requests.benign) if reads_benign else None
     how = [
-        made_with(subject, frame, len(subject.requests.harmful), 0),
+        made_with(subject, frame, len(subject.requests.harmful), benign),
         f"Rankings by the mean change of the next token (nats); {ablation.name} is the first.",
         *map(_source, rankings),
     ]
+    if subject.base is not None:
+        how.append(f"{BASE}: {subject.base.name}, which reads the very same tokens.")
     result = report(rankings, options.group_size, how, scores[ablation.name])
     return result if written is None else with_direction(result, written)
+
+
+def _imported(path: Path, anatomy: Anatomy, ablation: HeadAblation) -> HeadRanking:
+    """Return the ranking of a file or a saved run, all of it heads that the model has.
+
+    Raises:
+        ConfigError: a head the model does not have, or a run of a model with fewer heads.
+        DataError, RunError: see `HeadRanking.load`.
+    """
+    found = HeadRanking.load(path, name=path.name)
+    units = ablation.units(anatomy)
+    grid = anatomy.n_layers * units
+    for head in found.heads:
+        try:
+            check_head(anatomy, head, units)
+        except ConfigError as error:
+            raise ConfigError(
+                f"{escape(path.name, 80)} ranks the head {head_name(head)}, which this model does "
+                "not have.",
+                fix=error.fix,
+            ) from None
+    is_run = path.is_dir() or path.suffix.lower() == ".json"
+    if is_run and not found.partial and found.n_heads != grid:
+        raise ConfigError(
+            f"{escape(path.name, 80)} ranks {found.n_heads} heads, and this model has {grid}.",
+            fix="Give a run of a model of the same size, with the same task.unit.",
+        )
+    return replace(found, n_heads=grid)
 
 
 def _source(ranking: HeadRanking) -> str:
@@ -122,31 +184,38 @@ def _source(ranking: HeadRanking) -> str:
 
 
 def _all_scores(
-    subject: Subject, ablation: HeadAblation, others: Iterable[str], kept: dict[str, Any]
+    subject: Subject, ways: Sequence[HeadAblation], frame: str, kept: dict[str, Any]
 ) -> dict[str, HeadScores]:
-    """Return the scores under the ablation, under other operators, and of the base model."""
-    scores = {ablation.name: _scores(subject, subject.model, ablation, kept)}
-    for word in others:
-        other = HeadAblation(word, unit=ablation.unit)
-        if other.key != ablation.key:
-            # The same operator in another dose needs a name of its own.
-            name = other.name if other.name != ablation.name else f"{other.name}-{other.factor:g}"
-            scores[name] = _scores(subject, subject.model, other, kept)
+    """Return the scores under every ablation, and of the base model under the first."""
+    scores: dict[str, HeadScores] = {}
+    for way in ways:
+        # The same operator in another dose needs a name of its own.
+        name = way.name if way.name not in scores else f"{way.name}-{way.factor:g}"
+        scores[name] = _scores(subject, subject.model, way, frame, kept)
     if subject.base is not None:
-        scores[BASE] = _scores(subject, subject.base, ablation, kept)
+        base = reading_as(subject.base, subject.model)
+        scores[BASE] = _scores(subject, base, ways[0], frame, kept)
     return scores
 
 
 def _scores(
-    subject: Subject, model: LanguageModel, ablation: HeadAblation, kept: dict[str, Any]
+    subject: Subject,
+    model: LanguageModel,
+    ablation: HeadAblation,
+    frame: str,
+    kept: dict[str, Any],
 ) -> HeadScores:
+    """Return the scores over harmful requests; benign ones are references, and not scored."""
     requests = subject.requests
+    lent = requests.benign
+    if ablation.name == "resample":  # takes one for each
+        lent = lent[: len(requests.harmful)]
     return head_ships(
         model,
         requests.harmful,
-        requests.benign,
         ablation=ablation,
-        template=subject.template,
+        template=frame,
+        references=lent if ablation.name in OF_PROMPTS else (),
         **kept,
     )
 
@@ -218,11 +287,24 @@ def figure(
         y_title="",
         value_title=f"shared of the top {k}",
     )
-    chance = next((found.expected for found in pairs.values()), None)
-    caption = f"Share of the top {k} heads that two rankings have in common. " + (
-        "" if chance is None else f"Two random choices would share {chance / k:.1%}."
+    spec["data"][0] |= {"zmin": 0.0, "zmax": 1.0}
+    caption = f"Share of the top {k} heads that two rankings have in common"
+    if any(min(found.sizes) < k for found in pairs.values()):
+        caption += ", of all where a ranking has fewer"
+    return Figure(
+        "heads_overlap", "Top heads in common", f"{caption}.{_by_chance(pairs)}", spec, "overlap"
     )
-    return Figure("heads_overlap", "Top heads in common", caption.strip(), spec, "overlap")
+
+
+def _by_chance(pairs: Mapping[tuple[int, int], Overlap]) -> str:
+    """Return what random choices would share, of the smaller of two."""
+    shares = [
+        found.expected / min(found.sizes) for found in pairs.values() if found.expected is not None
+    ]
+    if not shares:
+        return ""
+    ends = list(dict.fromkeys(f"{share:.1%}" for share in (min(shares), max(shares))))
+    return f" Two random choices would share {' to '.join(ends)}."
 
 
 def _shared(found: Overlap) -> float:

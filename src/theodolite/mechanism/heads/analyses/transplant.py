@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from theodolite.errors import ConfigError
-from theodolite.judging.keywords import KeywordJudge, official_keywords
+from theodolite.judging.keywords import keyword_judge
+from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.heads.analyses import asr
-from theodolite.mechanism.heads.analyses.options import at_least, made_with, one_of
+from theodolite.mechanism.heads.analyses.options import (
+    ask_canaries,
+    at_least,
+    check_judging,
+    made_with,
+    no_benign,
+    one_of,
+)
+from theodolite.mechanism.heads.analyses.words import (
+    NOT_SHOWN,
+    direction_of,
+    in_points,
+    many,
+    share_in_words,
+)
 from theodolite.mechanism.heads.asr import DECODING, MAX_NEW_TOKENS
 from theodolite.mechanism.heads.asr_result import AsrResult
 from theodolite.mechanism.heads.frames import OPENER, resolve_frame
@@ -62,6 +78,8 @@ def check(options: Options, request: ExplainRequest) -> None:
     one_of("decoding", options.decoding, tuple(DECODING))
     at_least(1, max_tokens=options.max_tokens)
     at_least(0, opinions=options.opinions)
+    no_benign(request)
+    check_judging(options.keywords, options.judge, request.seed)
 
 
 def explain(
@@ -71,6 +89,7 @@ def explain(
     model, prompts = subject.model, subject.requests.harmful
     if subject.base is None:
         raise ConfigError("--base is missing.", fix="Name the model that this one was tuned from.")
+    ask_canaries(options.judge, seed)
     result = transplant_asr(
         model,
         subject.base,
@@ -80,7 +99,7 @@ def explain(
         opener=OPENER if options.opener else "",
         decoding=options.decoding,
         max_new_tokens=options.max_tokens,
-        judge=KeywordJudge(official_keywords()) if options.keywords == "official" else None,
+        judge=keyword_judge(options.keywords),
         opinions=options.opinions,
         judge_model=options.judge,
         journal=run.journal,
@@ -89,7 +108,7 @@ def explain(
     )
     frame = resolve_frame(model, subject.template)
     how = [
-        made_with(subject, frame, len(prompts), 0),
+        made_with(subject, frame, len(prompts)),
         f"{options.decoding} answers of up to {options.max_tokens} tokens; the base, "
         f"{subject.base.name}, reads the very same tokens.",
     ]
@@ -99,7 +118,34 @@ def explain(
 def report(result: AsrResult, how: list[str]) -> PanelResult:
     """Return the rates as for heads, with what they mean here."""
     told = asr.report(result, how)
-    return replace(told, findings=findings(result), limits=(*LIMITS, told.limits[0]))
+    caption = (
+        f"{many(len(result.prompt_ids), 'request')}, judged by refusing keywords; 95 % intervals. "
+        "Parts of the base stand in the aligned model, all else is its own."
+    )
+    return replace(
+        told,
+        figures=[replace(figure, caption=caption) for figure in told.figures],
+        findings=findings(result),
+        limits=(*LIMITS, told.limits[0]),
+        labels=labels(told.measurements),
+    )
+
+
+def labels(found: Sequence[Measurement]) -> dict[str, str]:
+    """Return plain words for what each model answers, and how that differs from the aligned one."""
+    named = {}
+    for one in found:
+        model, _, last = one.name.removeprefix("heads/asr/").rpartition("/")
+        if last == "change":
+            named[one.name] = f"change in requests answered, {_who(model)}"
+        elif not model:
+            named[one.name] = f"harmful requests answered, {_who(last)}"
+    judges = {name: words for name, words in asr.labels(found).items() if "keyword_vs" in name}
+    return named | judges
+
+
+def _who(name: str) -> str:
+    return name.replace("-", " ") if name.startswith("base-") else f"{name} model"
 
 
 LIMITS: Final = (
@@ -111,13 +157,19 @@ LIMITS: Final = (
 
 def findings(result: AsrResult) -> list[str]:
     """Say what each part of the base does, in the order of the table."""
-    said = [f"The aligned model answers {asr.share_in_words(result.rate('aligned'))}."]
+    said = [
+        f"The aligned model answers {share_in_words(result.rate('aligned'))} of the harmful "
+        "requests."
+    ]
     rows = {row["condition"]: row for row in result.frame()}
     for name in result.groups:
         row = rows[name]
         who = "Its base" if name == "base" else f"With the base's {name.removeprefix('base-')} it"
-        more = f" ({asr.in_points(row['change'])}, p = {row['p_holm']:.2g})"
-        said.append(f"{who} answers {asr.share_in_words(result.rate(name))}{more}.")
+        more = "" if row["change"] is None else f"{in_points(row['change'])}, "
+        more += f"p = {row['p_holm']:.2g}"
+        if direction_of(row) == NOT_SHOWN:
+            more += ": not shown to differ"
+        said.append(f"{who} answers {share_in_words(result.rate(name))} ({more}).")
     return said
 
 
