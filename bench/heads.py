@@ -1,11 +1,11 @@
 """Scores of all heads: the suffix sweep against the plain loop, one whole forward per head.
 
-python -m bench.heads [--quick]
+python -m bench.heads [one] [chats] [system]      (all where none is named)
 
 Cases, all with SmolLM2 in float32 and even attention:
   one      one prompt in the parity frame;
   chats    32 prompts as chats, which share the template's beginning;
-  system   8 short requests as chats below one long system prompt.
+  system   32 short requests as chats below one long system prompt.
 Prompts are MaliciousInstruct's where THEODOLITE_DATA is set, else the bundled set's.
 
 The plain loop runs the Hugging Face module once per head with a hook that scales the head's query
@@ -192,14 +192,15 @@ def below_system(prompt: Prompt) -> Prompt:
 
 def main() -> None:
     """Time every case and print one table."""
-    model = open_model("smollm2", dtype="float32")
-    prompts, quick = requests(), "--quick" in sys.argv
+    model, prompts = open_model("smollm2", dtype="float32"), requests()
+    below = [below_system(prompt) for prompt in prompts[:32]]
     cases = [
-        Case("one", prompts[:1], "parity", 1, 5),
-        Case("chats", prompts[: 8 if quick else 32], "chat", 1, 1 if quick else 3),
-        Case("system", [below_system(p) for p in prompts[:8]], "chat", 9, 1 if quick else 3),
+        Case("one", prompts[:1], "parity", heads=1, runs=5),
+        Case("chats", prompts[:32], "chat", heads=1, runs=3),
+        Case("system", below, "chat", heads=9, runs=1),
     ]
-    rows = [compare(model, case) for case in cases]
+    chosen = sys.argv[1:] or [case.name for case in cases]
+    rows = [compare(model, case) for case in cases if case.name in chosen]
     source = "maliciousinstruct" if "THEODOLITE_DATA" in os.environ else "bundled"
     publish("heads", rows, source=source, threads=torch.get_num_threads())
 
