@@ -34,7 +34,7 @@ class Plan:
 
 
 PLANS: Final[Mapping[str, Plan]] = {
-    "quick": Plan(3, heads_map.Options(), seconds=18),
+    "quick": Plan(2, heads_map.Options(), seconds=18),
     "standard": Plan(16, heads_map.Options(), seconds=150),
     "full": Plan(48, heads_map.Options(level="dataset"), seconds=440),
 }
