@@ -133,22 +133,6 @@ def attack_success(
     )
     texts = _written(asked, conditions, stage, journal, progress)
     answers = _Answers(rows, conditions, whole, opener, texts)
-    settings = {
-        "model": model.name,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "template": frame,
-        "frame": frame_hash(frame, opener=opener),
-        "opener": opener,
-        "decoding": decoding,
-        "max_new_tokens": max_new_tokens,
-        "operator": ablation.name,
-        "epsilon": ablation.factor,
-        "target": ablation.at,
-        "unit": ablation.unit,
-        "keywords": asked.judge.key,
-        "judge_model": None if judge_model is None else str(judge_model),
-        "seed": seed,
-    }
     return AsrResult(
         conditions=tuple(conditions),
         keyword=np.array([[list(map(asked.judge.verdict, row)) for row in c] for c in texts]),
@@ -161,8 +145,28 @@ def attack_success(
         requests=tuple(prompt.request for prompt in rows),
         # Without a label a request may well be harmful.
         harmful=tuple(prompt.label != BENIGN for prompt in rows),
-        settings=settings,
+        settings=_settings(asked, frame, opener, judge_model),
     )
+
+
+def _settings(asked: _Asked, frame: str, opener: str, judge_model: Any) -> dict[str, Any]:
+    """Return what decided the answers and verdicts, for the record."""
+    return {
+        "model": asked.model.name,
+        "dtype": str(asked.model.dtype).removeprefix("torch."),
+        "template": frame,
+        "frame": frame_hash(frame, opener=opener),
+        "opener": opener,
+        "decoding": asked.decoding,
+        "max_new_tokens": asked.max_new_tokens,
+        "operator": asked.ablation.name,
+        "epsilon": asked.ablation.factor,
+        "target": asked.ablation.at,
+        "unit": asked.ablation.unit,
+        "keywords": asked.judge.key,
+        "judge_model": None if judge_model is None else str(judge_model),
+        "seed": asked.seed,
+    }
 
 
 def check_judge(judge: Any, seed: int = 0) -> None:
