@@ -310,7 +310,7 @@ def test_a_clean_audit_bounds_what_was_missed() -> None:
     assert verdict.certified and not verdict.missed and not verdict.complete
     assert verdict.bar == pytest.approx(np.sort(rough.mean(0).ravel())[-3])
     assert 0 < verdict.most == verdict.unseen <= 3 / 20 * verdict.rest
-    assert "certified: none of 20" in str(verdict)
+    assert "no miss among 20 audited heads" in str(verdict)
     nothing = certify(scored(rough, kept), kept, [], 3)
     assert not nothing.certified and nothing.most == nothing.rest
     everything = audit_sample(rough, kept, 60, seed=0)

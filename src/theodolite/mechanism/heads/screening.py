@@ -113,18 +113,26 @@ class Certificate:
         """No more heads than this lie above the bar without having been scored, at `level`."""
         return self.most - len(self.missed)
 
+    @property
+    def at_most(self) -> int:
+        """How many of the top k may be among the heads without a score, at `level`."""
+        return min(self.unseen, self.k)
+
     def __str__(self) -> str:
+        """Say what the audit says of the heads that were left out."""
         if self.complete:
-            return "exact: every head was scored"
+            return "every head was scored exactly, so nothing was missed"
         if self.missed:
             names = ", ".join(head_name(head) for head in self.missed)
-            return f"not certified: the screen missed {names}; score all heads exactly"
+            return f"the screening missed {names}, so score all heads exactly"
         if not self.audited:
-            return "not certified: no head was audited"
+            return "no head was audited, so nothing is known of the others"
+        seen, others = f"no miss among {self.audited} audited heads", self.rest - self.audited
+        if self.unseen >= self.k:
+            return f"{seen}, which are too few to say how many of the top {self.k} were left out"
         return (
-            f"certified: none of {self.audited} audited heads is above the top {self.k}, so at "
-            f"most {self.unseen} of the other {self.rest - self.audited} are "
-            f"({self.level:.0%} confidence)"
+            f"{seen}, so at most {self.unseen} of the top {self.k} are among the {others} that "
+            f"were not scored ({self.level:.0%} confidence)"
         )
 
 

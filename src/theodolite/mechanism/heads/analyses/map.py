@@ -17,7 +17,7 @@ from theodolite.mechanism.heads.analyses.options import (
     in_words,
     made_with,
 )
-from theodolite.mechanism.heads.analyses.screened import Screened, screened_heads, told, verdict
+from theodolite.mechanism.heads.analyses.screened import Screened, screened_heads, told
 from theodolite.mechanism.heads.figures import ANGLE, KL, concentration, head_map, leading_heads
 from theodolite.mechanism.heads.frames import encode_framed, frame_hash, resolve_frame
 from theodolite.mechanism.heads.result import TOP, HeadScores
@@ -158,7 +158,7 @@ def report(
         measurements = [m for m in measurements if "/share of" not in m.name] + [worth]
         tables["screening"] = [row]
         how.append(sentence)
-        said += [] if certificate.certified else [f"Screening: {verdict(certificate)}."]
+        said += [] if certificate.certified else [f"Screening: {certificate}."]
     return PanelResult(
         measurements=measurements,
         tables=tables,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theodolite.measure.measurement import Measurement
-from theodolite.mechanism.heads.ablation import Head, HeadAblation, head_name
+from theodolite.mechanism.heads.ablation import Head, HeadAblation
 from theodolite.mechanism.heads.screening import (
     Certificate,
     audit_sample,
@@ -90,10 +90,10 @@ def told(chosen: Screened, found: Certificate) -> tuple[Measurement, dict[str, A
     """Return the certificate as a measurement, a row of a table, and a sentence."""
     measurement = Measurement(
         name="heads/screening/missed",
-        value=float(at_most(found)),
+        value=float(found.at_most),
         unit="heads",
         n=found.audited,
-        reason=verdict(found),
+        reason=str(found),
     )
     row = {
         "k": found.k,
@@ -101,36 +101,13 @@ def told(chosen: Screened, found: Certificate) -> tuple[Measurement, dict[str, A
         "audited": found.audited,
         "missed": len(found.missed),
         "rest": found.rest,
-        "at_most": at_most(found),
+        "at_most": found.at_most,
         "level": found.level,
         "no_miss": found.certified,
     }
     said = (
         f"Screening: rough scores on {chosen.prompts} harmful requests chose {len(chosen.kept)} "
         f"heads, {found.audited} of the other {found.rest} were drawn to check that; "
-        f"{verdict(found)}."
+        f"{found}."
     )
     return measurement, row, said
-
-
-def at_most(found: Certificate) -> int:
-    """Return how many of the top heads may be among those without a score, at the level."""
-    return min(found.unseen, found.k)
-
-
-def verdict(found: Certificate) -> str:
-    """Return in words what an audit says of the heads that were left out."""
-    if found.complete:
-        return "every head was scored exactly, so nothing was missed"
-    if found.missed:
-        names = ", ".join(head_name(head) for head in found.missed)
-        return f"the screening missed {names}, so score all heads exactly"
-    if not found.audited:
-        return "no head was audited, so nothing is known of the others"
-    seen, others = f"no miss among {found.audited} audited heads", found.rest - found.audited
-    if found.unseen >= found.k:
-        return f"{seen}, which are too few to say how many of the top {found.k} were left out"
-    return (
-        f"{seen}, so at most {found.unseen} of the top {found.k} are among the {others} that were "
-        f"not scored ({found.level:.0%} confidence)"
-    )
