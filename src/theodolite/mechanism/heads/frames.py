@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from theodolite.data.prompts import Message, Prompt
 from theodolite.errors import CapabilityError, ConfigError, DataError
+from theodolite.mechanism.states import check_template
 from theodolite.models.chat import Encoded, encode_all, encode_plain
 from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
-from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -30,19 +30,6 @@ SAFETY_SYSTEM: Final = (
 OPENER: Final = "Sure, here is"
 
 
-def check_frame(template: str) -> None:
-    """Refuse a frame that does not exist.
-
-    Raises:
-        ConfigError: naming the known ones.
-    """
-    if template not in TEMPLATES:
-        raise ConfigError(
-            f"There is no template choice '{escape(template, 40)}'.",
-            fix=did_you_mean(template, TEMPLATES),
-        )
-
-
 def resolve_frame(model: LanguageModel, template: str) -> str:
     """Return the frame in force; "auto" is "chat" where the model has a template, else "parity".
 
@@ -50,7 +37,7 @@ def resolve_frame(model: LanguageModel, template: str) -> str:
         ConfigError: there is no such frame.
         CapabilityError: a chat is asked for, and the model brings no chat template.
     """
-    check_frame(template)
+    check_template(template, TEMPLATES)
     if template == "auto":
         return "chat" if model.chat.has_template else "parity"
     if template in CHATS and not model.chat.has_template:
@@ -74,7 +61,7 @@ def frame_hash(template: str, *, opener: str = "") -> str:
     Raises:
         ConfigError: no such frame, or "auto".
     """
-    check_frame(template)
+    check_template(template, TEMPLATES)
     if template == "auto":
         raise ConfigError(
             "The template choice auto has no wording of its own.", fix="Resolve it on a model."
