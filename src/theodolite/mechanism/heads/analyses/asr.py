@@ -12,6 +12,7 @@ from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.heads.analyses.finding import SAME, check_file, finding_prompts
 from theodolite.mechanism.heads.analyses.options import (
     AblationOptions,
+    AnswerOptions,
     ablation_of,
     ask_canaries,
     at_least,
@@ -33,7 +34,7 @@ from theodolite.mechanism.heads.analyses.words import (
     many,
     share_in_words,
 )
-from theodolite.mechanism.heads.asr import DECODING, MAX_NEW_TOKENS, attack_success
+from theodolite.mechanism.heads.asr import DECODING, attack_success
 from theodolite.mechanism.heads.asr_conditions import Group, first_heads, own_top_heads
 from theodolite.mechanism.heads.asr_map import HeadAsrMap, head_asr_map
 from theodolite.mechanism.heads.asr_result import AsrResult
@@ -56,7 +57,7 @@ QUESTION: Final = "Without a few heads, does the model answer harmful requests t
 
 
 @dataclass(frozen=True)
-class Options(AblationOptions):
+class Options(AnswerOptions, AblationOptions):
     """What `theodolite explain heads asr` can be asked (`-T key=value`).
 
     Args:
@@ -67,12 +68,6 @@ class Options(AblationOptions):
         find: file of harmful requests on which heads are looked for (dataset level).
         singles: instead of groups, so many of the highest heads, one at a time.
         random: random groups of each size.
-        opener: put affirmative first words into the model's mouth.
-        decoding: greedy, or topk (five sampled answers).
-        max_tokens: length of an answer.
-        keywords: ours or official (needs the delivered list).
-        opinions: requests whose answers the refusal scorer reads whole.
-        judge: a model that judges those, too, e.g. openai/gpt-4o.
     """
 
     heads: str = ""
@@ -81,12 +76,6 @@ class Options(AblationOptions):
     find: str | None = None
     singles: int = 0
     random: int = 3
-    opener: bool = False
-    decoding: str = "greedy"
-    max_tokens: int = MAX_NEW_TOKENS
-    keywords: Literal["ours", "official"] = "ours"
-    opinions: int = 40
-    judge: str | None = None
 
 
 def check(options: Options, request: ExplainRequest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from theodolite.errors import ConfigError
 from theodolite.judging.keywords import keyword_judge
@@ -15,7 +15,7 @@ from theodolite.mechanism.heads.ablation import (
     parse_heads,
 )
 from theodolite.mechanism.heads.analyses.words import many
-from theodolite.mechanism.heads.asr import check_judge
+from theodolite.mechanism.heads.asr import MAX_NEW_TOKENS, check_judge
 from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
@@ -30,6 +30,27 @@ WORDS = {
     "dataset_mean": "output replaced by its mean over reference requests",
     "resample": "output replaced by that under another request",
 }
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How answers are written and judged.
+
+    Args:
+        opener: put affirmative first words into the model's mouth.
+        decoding: greedy, or topk (five sampled answers).
+        max_tokens: length of an answer.
+        keywords: ours or official (needs the delivered list).
+        opinions: requests whose answers the refusal scorer reads whole.
+        judge: a model that judges those, too, e.g. openai/gpt-4o.
+    """
+
+    opener: bool = False
+    decoding: str = "greedy"
+    max_tokens: int = MAX_NEW_TOKENS
+    keywords: Literal["ours", "official"] = "ours"
+    opinions: int = 40
+    judge: str | None = None
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.errors import ConfigError
 from theodolite.judging.keywords import keyword_judge
 from theodolite.measure.measurement import Measurement
 from theodolite.mechanism.heads.analyses import asr
 from theodolite.mechanism.heads.analyses.options import (
+    AnswerOptions,
     ask_canaries,
     at_least,
     check_judging,
@@ -25,7 +26,7 @@ from theodolite.mechanism.heads.analyses.words import (
     many,
     share_in_words,
 )
-from theodolite.mechanism.heads.asr import DECODING, MAX_NEW_TOKENS
+from theodolite.mechanism.heads.asr import DECODING
 from theodolite.mechanism.heads.asr_result import AsrResult
 from theodolite.mechanism.heads.frames import OPENER, resolve_frame
 from theodolite.mechanism.heads.transplant import PARTS, transplant_asr
@@ -46,21 +47,14 @@ QUESTION: Final = (
 
 
 @dataclass(frozen=True)
-class Options:
+class Options(AnswerOptions):
     """What `theodolite explain heads transplant` can be asked (`-T key=value`).
 
     Args:
         parts: attention, mlp, or both.
-        opener, decoding, max_tokens, keywords, opinions, judge: as for `explain heads asr`.
     """
 
     parts: str = ",".join(PARTS)
-    opener: bool = False
-    decoding: str = "greedy"
-    max_tokens: int = MAX_NEW_TOKENS
-    keywords: Literal["ours", "official"] = "ours"
-    opinions: int = 40
-    judge: str | None = None
 
 
 def check(options: Options, request: ExplainRequest) -> None:
