@@ -12,6 +12,7 @@ MODEL ?= smollm2
 PROFILE ?= quick
 AUDIT_ARGS ?=
 TEST_ARGS ?=
+LOCK_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install $(PIP_ARGS)
@@ -64,7 +65,7 @@ docs: $(READY)
 
 lock: $(READY)
 	$(PIP) uv
-	$(BIN)/python tools/lock.py
+	$(BIN)/python tools/lock.py $(LOCK_ARGS)
 
 clean:
 	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,5 +1,7 @@
 """Rebuild the exact pins with hashes: `make lock` (needs the internet).
 
+What is pinned stays as it is; `make lock LOCK_ARGS=--upgrade` takes the newest of everything.
+
 torch and its CUDA wheels stay out of the files: which build of torch fits is the machine's
 business (see the Makefile), everything else is the same everywhere.
 """
@@ -26,9 +28,14 @@ def compile_pins(extras: list[str], target: Path, what: str, against: Path | Non
     command += ["--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"]
     command += ["--no-annotate", "--no-header", "-c", str(torch_pin)]
     command += [part for extra in extras for part in ("--extra", extra)]
+    made = ROOT / "build" / target.name
+    if target.exists():
+        made.write_text(target.read_text())  # uv keeps the pins it finds in its output file
+    command += ["--output-file", str(made), *sys.argv[1:]]
     if against is not None:
         command += ["-c", str(against)]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    text = made.read_text()
     blocks = re.split(r"\n(?=[A-Za-z0-9])", text.strip())
     kept = [block for block in blocks if not MACHINE_SPECIFIC.match(block)]
     target.write_text(HEADER.format(what=what) + "\n".join(kept) + "\n")
@@ -38,8 +45,8 @@ def compile_pins(extras: list[str], target: Path, what: str, against: Path | Non
 if __name__ == "__main__":
     # The benchmark's peers cap some versions, so they are resolved first and the core follows them.
     everything = ROOT / "constraints-bench.txt"
-    compile_pins(["dev", "bench"], everything, "what `make bench` installs")
+    compile_pins(["dev", "train", "bench"], everything, "what `make bench` installs")
     pins = re.findall(r"^[\w.\[\]-]+==.*?(?= \\$)", everything.read_text(), re.M)
     unhashed = ROOT / "build" / "pins.txt"
     unhashed.write_text("\n".join(pins) + "\n")
-    compile_pins(["dev"], ROOT / "constraints.txt", "what `make setup` installs", unhashed)
+    compile_pins(["dev", "train"], ROOT / "constraints.txt", "what `make setup` installs", unhashed)

@@ -1,0 +1,1 @@
+"""Corrections: what repairs a behaviour that was measured and explained."""

@@ -1,0 +1,1 @@
+"""Train adapters: safety fine-tuning and preferences, by TRL and PEFT, from one TOML recipe."""
