@@ -16,6 +16,7 @@ from theodolite.engine.interventions import (
     HeadIntervention,
     MlpIntervention,
     ResidualIntervention,
+    SubspaceIntervention,
     apply,
 )
 from theodolite.engine.next_token import next_token
@@ -26,6 +27,7 @@ from theodolite.models.chat import Encoded
 def every_kind(model: Any) -> list[Any]:
     direction = torch.linspace(-1, 1, model.anatomy.d_model)
     z = torch.ones(1, model.anatomy.head_dim)
+    basis = torch.eye(model.anatomy.d_model)[:5] + 0.1
     return [
         DirectionIntervention(layer=0, direction=direction, operator="ablate", site="attn_out"),
         DirectionIntervention(layer=1, direction=direction, operator="clamp", alpha=0.5),
@@ -33,7 +35,25 @@ def every_kind(model: Any) -> list[Any]:
         HeadIntervention(layer=2, heads=(1,), operator="replace", vector=z, positions="generated"),
         ResidualIntervention(layer=1, vector=direction, operator="add", positions=(0, -1)),
         MlpIntervention(layer=2, operator="zero", positions="prompt"),
+        DirectionIntervention(layer=2, direction=direction, operator="bound", high=0.5, share=0.3),
+        SubspaceIntervention(layer=1, basis=basis, operator="ablate", site="mlp_out"),
+        SubspaceIntervention(layer=2, basis=basis, operator="affine", mean=direction, share=0.5),
     ]
+
+
+def test_a_file_of_the_first_form_still_loads(llama: Any, tmp_path: Path) -> None:
+    path = tmp_path / "steer.json"
+    direction = torch.linspace(-1, 1, llama.anatomy.d_model)
+    save_interventions(
+        path, [DirectionIntervention(layer=0, direction=direction, operator="ablate")], llama
+    )
+    record = json.loads(path.read_text())
+    first = ("kind", "layer", "site", "direction_ref", "operator", "epsilon", "alpha", "heads")
+    row = record["interventions"][0]
+    record["interventions"][0] = {name: row[name] for name in (*first, "positions")}
+    path.write_text(json.dumps(record))
+    (read,) = load_interventions(path, llama)
+    assert read.key == DirectionIntervention(layer=0, direction=direction, operator="ablate").key
 
 
 def test_a_file_gives_back_what_was_saved(
@@ -78,7 +98,15 @@ def entry(number: int, **fields: Any) -> Edit:
         (entry(3, heads=[1, 2]), r"entry 3: vector has shape \(1, 8\)"),
         (entry(5, site="attn_out"), "entry 5: site does not belong"),
         (entry(5, positions="nowhere\x1b[2J"), r"entry 5: positions is 'nowhere\\u001b"),
-        (lambda record: record["interventions"].append(3), "entry 6: the entry is not an object"),
+        (entry(6, low=1.0), "entry 6: low is 1, above high at 0.5"),
+        (entry(6, high=None), "entry 6: The operator bound needs low or high"),
+        (entry(6, share="all"), "entry 6: share has the value"),
+        (entry(6, mean_ref="t0"), "entry 6: mean_ref does not belong to kind 'direction'"),
+        (entry(7, alpha=1.0), "entry 7: alpha does not belong to kind 'subspace'"),
+        (entry(7, direction_ref=None), "entry 7: direction_ref is 'None'"),
+        (entry(7, direction_ref="t0"), r"entry 7: basis has shape \(32,\)"),
+        (entry(8, mean_ref=None), "entry 8: mean has shape None"),
+        (lambda record: record["interventions"].append(3), "entry 9: the entry is not an object"),
     ],
 )
 def test_a_wrong_field_is_named(llama: Any, tmp_path: Path, edit: Edit, message: str) -> None:

@@ -18,6 +18,7 @@ from theodolite.engine.interventions import (
     Intervention,
     MlpIntervention,
     ResidualIntervention,
+    SubspaceIntervention,
     apply,
 )
 from theodolite.engine.next_token import next_token
@@ -46,6 +47,12 @@ def test_heads_equal_edited_output_columns(
             assert torch.allclose(found[row], expected[: found.shape[1]], atol=1e-4)
 
 
+def projector(*directions: torch.Tensor) -> torch.Tensor:
+    """Return the projection onto the span of directions, by least squares in float64."""
+    wide = torch.stack(directions).double()
+    return (torch.linalg.pinv(wide) @ wide).float()
+
+
 def cases(model: Any) -> list[tuple[Intervention, Any]]:
     """Interventions, and what each does to one vector."""
     width = model.anatomy.d_model
@@ -59,6 +66,7 @@ def cases(model: Any) -> list[tuple[Intervention, Any]]:
         return heads.flatten()
 
     line = {"layer": 1, "direction": direction}
+    few = torch.stack([vector(width, seed) for seed in range(3, 9)])
     return [
         (DirectionIntervention(operator="ablate", **line), lambda x: x - (x @ unit) * unit),
         (
@@ -68,6 +76,32 @@ def cases(model: Any) -> list[tuple[Intervention, Any]]:
         (
             DirectionIntervention(operator="clamp", alpha=1.5, site="resid_pre", **line),
             lambda x: x + (1.5 - x @ unit) * unit,
+        ),
+        (
+            DirectionIntervention(operator="subtract", alpha=2.0, **line),
+            lambda x: x - 2.0 * unit,
+        ),
+        (
+            DirectionIntervention(operator="affine", alpha=-0.7, share=0.5, **line),
+            lambda x: x + 0.5 * (-0.7 - x @ unit) * unit,
+        ),
+        (
+            DirectionIntervention(operator="bound", low=-0.1, high=0.2, **line),
+            lambda x: x + ((x @ unit).clamp(-0.1, 0.2) - x @ unit) * unit,
+        ),
+        (
+            DirectionIntervention(operator="bound", low=0.3, site="mlp_out", **line),
+            lambda x: x + ((x @ unit).clamp(min=0.3) - x @ unit) * unit,
+        ),
+        (
+            SubspaceIntervention(
+                layer=1, operator="ablate", basis=torch.stack([direction, 3 * offset, -direction])
+            ),
+            lambda x: x - projector(direction, offset) @ x,
+        ),
+        (
+            SubspaceIntervention(layer=2, basis=few, operator="affine", mean=offset, share=0.7),
+            lambda x: x - 0.7 * projector(*few) @ (x - offset),
         ),
         (
             ResidualIntervention(layer=0, operator="add", vector=offset, alpha=0.5),
@@ -95,7 +129,7 @@ PLACES: list[tuple[Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("case", range(9))
+@pytest.mark.parametrize("case", range(15))
 @pytest.mark.parametrize("place", range(len(PLACES)))
 def test_operators_at_positions_equal_the_slow_hook(
     llama: Any, prompts: list[Encoded], case: int, place: int
@@ -205,12 +239,56 @@ def test_everything_is_undone_under_exceptions(llama: Any, prompts: list[Encoded
         ({"operator": "ablate", "direction": torch.ones(3)}, r"direction has shape \(3,\)"),
         ({"operator": "ablate", "direction": torch.zeros(32)}, "zero vector"),
         ({"operator": "ablate", "direction": torch.full((32,), torch.nan)}, "zero vector|finite"),
+        ({"operator": "add", "alpha": float("nan")}, "alpha is nan"),
+        ({"operator": "ablate", "share": float("inf")}, "share is inf"),
+        ({"operator": "subtract", "share": 0.5}, "share does not belong"),
+        ({"operator": "bound"}, "needs low or high"),
+        ({"operator": "bound", "low": 1.0, "high": 0.0}, "above high"),
+        ({"operator": "clamp", "high": 1.0}, "takes neither"),
     ],
 )
 def test_what_does_not_fit_is_refused(llama: Any, fields: dict[str, Any], message: str) -> None:
     wrong = DirectionIntervention(**{"layer": 0, "direction": torch.ones(32), **fields})
     with pytest.raises(ConfigError, match=message), apply(llama, wrong):
         pass
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"basis": torch.ones(32)}, r"basis has shape \(32,\)"),
+        ({"basis": torch.ones(0, 32)}, r"basis has shape \(0, 32\)"),
+        ({"basis": torch.eye(32)[:2] * torch.tensor([[1.0], [0.0]])}, "zero vector"),
+        ({"operator": "affine"}, "mean has shape None"),
+        ({"mean": torch.ones(32)}, "mean does not belong"),
+        ({"share": float("nan")}, "share is nan"),
+    ],
+)
+def test_a_subspace_that_does_not_fit_is_refused(
+    llama: Any, fields: dict[str, Any], message: str
+) -> None:
+    wrong = {"layer": 0, "operator": "ablate", "basis": torch.eye(32)[:2], **fields}
+    with pytest.raises(ConfigError, match=message), apply(llama, SubspaceIntervention(**wrong)):
+        pass
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_shares_of_nothing_change_no_bit_and_ablating_twice_is_ablating_once(dtype: Any) -> None:
+    value = torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+    line = {"layer": 0, "direction": vector(32)}
+    for nothing in (
+        DirectionIntervention(operator="ablate", share=0.0, **line),
+        DirectionIntervention(operator="add", alpha=0.0, **line),
+        DirectionIntervention(operator="subtract", alpha=0.0, **line),
+        DirectionIntervention(operator="bound", low=-1e9, **line),
+    ):
+        assert torch.equal(nothing.lines(value), value)
+    ablate = DirectionIntervention(operator="ablate", **line).lines
+    once = ablate(value)
+    # In bfloat16 what is left of the component is rounding, of the size of single coordinates.
+    rounding = 1e-6 if dtype == torch.float32 else 2e-2
+    assert torch.allclose(ablate(once).float(), once.float(), atol=rounding)
+    assert (once.double() @ ablate.units[0]).abs().max() < rounding
 
 
 def test_a_bare_forward_knows_no_prompt(llama: Any) -> None:

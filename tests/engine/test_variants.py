@@ -21,6 +21,7 @@ from theodolite.engine.interventions import (
     Intervention,
     MlpIntervention,
     ResidualIntervention,
+    SubspaceIntervention,
     apply,
 )
 from theodolite.engine.next_token import next_token
@@ -137,6 +138,8 @@ def placed_kinds(model: Any, positions: Any) -> Variants:
     strong = {"vector": 3.0 * vector(width), "positions": positions}
     z = vector(2 * model.anatomy.head_dim, 2).view(2, -1)
     mean = {"operator": "head_mean", "positions": positions}
+    along = {"layer": 1, "direction": vector(width, 3), "positions": positions}
+    steps = (("ablate", 0.0), ("add", 8.0), ("subtract", 8.0), ("affine", 9.0))
     return [
         [head(1, 0, 2, operator="scale", epsilon=-3.0, positions=positions)],
         [head(1, 0, 2, operator="scale", epsilon=-3.0)],
@@ -148,6 +151,22 @@ def placed_kinds(model: Any, positions: Any) -> Variants:
         [head(0, 3, **mean), head(1, 3, **mean)],
         [ResidualIntervention(layer=1, operator="add", **strong)],
         [DirectionIntervention(layer=0, direction=vector(width), operator="clamp", alpha=5.0)],
+        *[[DirectionIntervention(operator=o, alpha=a, **along)] for o, a in steps],
+        [
+            DirectionIntervention(operator="bound", low=2.0, high=4.0, **along),
+            DirectionIntervention(operator="subtract", alpha=9.0, **along),
+            SubspaceIntervention(layer=1, basis=vector(width, 4)[None], operator="ablate"),
+        ],
+        [
+            SubspaceIntervention(
+                layer=1,
+                basis=torch.stack([vector(width, seed) for seed in range(9)]),
+                operator="affine",
+                mean=9.0 * vector(width, 5),
+                positions=positions,
+            ),
+            DirectionIntervention(operator="add", alpha=5.0, **along),
+        ],
         [MlpIntervention(layer=2, operator="zero", positions=positions)],
         [],
     ]

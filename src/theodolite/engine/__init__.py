@@ -6,6 +6,7 @@ that is bound after the submodule was imported is the function.
 
 from theodolite.engine.activations import Activations
 from theodolite.engine.capture import capture
+from theodolite.engine.edited_sweep import EditedSweep
 from theodolite.engine.generate import Completion, generate
 from theodolite.engine.intervention_file import load_interventions, save_interventions
 from theodolite.engine.interventions import (
@@ -14,6 +15,7 @@ from theodolite.engine.interventions import (
     Intervention,
     MlpIntervention,
     ResidualIntervention,
+    SubspaceIntervention,
     apply,
 )
 from theodolite.engine.last_token import LastTokenSweep
@@ -27,12 +29,14 @@ __all__ = [
     "Activations",
     "Completion",
     "DirectionIntervention",
+    "EditedSweep",
     "HeadIntervention",
     "Intervention",
     "LastTokenSweep",
     "MlpIntervention",
     "ResidualIntervention",
     "Scored",
+    "SubspaceIntervention",
     "SuffixSweep",
     "SweepOptions",
     "TreeSweep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Any
 
 import torch
@@ -42,3 +43,12 @@ def shaped(field: str, tensor: torch.Tensor | None, shape: tuple[int, ...]) -> N
         )
     if tensor is not None and not bool(torch.isfinite(tensor).all()):
         raise ConfigError(f"{field} holds values that are not finite.", fix="Compute it again.")
+
+
+def finite(field: str, value: float | None) -> None:
+    """Refuse a number that is not finite; None is one that was left out.
+
+    Raises: ConfigError: naming the field.
+    """
+    if value is not None and not math.isfinite(value):
+        raise ConfigError(f"{field} is {value}.", fix="Give a finite number.")

@@ -4,7 +4,8 @@
         {"kind": "direction", "layer": 3, "site": "resid_post", "direction_ref": "d0",
          "operator": "ablate", "epsilon": null, "alpha": 0.0, "heads": null, "positions": "all"}]}
 
-A head mean may also name its `target`: "q", "k" or "v".
+A head mean may also name its `target`: "q", "k" or "v"; a direction the ends `low` and `high` of
+its range; a direction and a subspace the `share` of the way they go; a subspace its `mean_ref`.
 `steer.json` keeps its tensors in `steer.safetensors`. Loading reads data only, checks every field
 against the open model, and changes nothing: only `apply` acts, and only inside its context.
 """
@@ -30,12 +31,22 @@ if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
 
 VERSION = 1
-# Fields of the file and of the dataclasses; tensors are named by `direction_ref`.
+# Fields of the file and of the dataclasses; the latter files may name, and older ones never do.
 _FIELDS = ("layer", "site", "heads", "operator", "target", "epsilon", "alpha", "positions")
-_TENSORS = {"head": "vector", "direction": "direction", "residual": "vector"}
+_LATER = ("low", "high", "share")
+# Tensors, and the fields of the file that name them.
+_TENSORS = {
+    "head": {"vector": "direction_ref"},
+    "direction": {"direction": "direction_ref"},
+    "subspace": {"basis": "direction_ref", "mean": "mean_ref"},
+    "residual": {"vector": "direction_ref"},
+    "mlp": {},
+}
+_MAY_LACK = {("head", "vector"), ("subspace", "mean")}
 _TAKES = {
     "head": {"layer", "heads", "operator", "target", "epsilon", "positions"},
-    "direction": {"layer", "site", "operator", "alpha", "positions"},
+    "direction": {"layer", "site", "operator", "alpha", "positions", *_LATER},
+    "subspace": {"layer", "site", "operator", "positions", "share"},
     "residual": {"layer", "site", "operator", "alpha", "positions"},
     "mlp": {"layer", "operator", "epsilon", "positions"},
 }
@@ -61,13 +72,19 @@ def save_interventions(
         row: dict[str, Any] = {"kind": intervention.KIND, "direction_ref": None}
         row |= {field: getattr(intervention, field, None) for field in _FIELDS}
         row["site"] = intervention.at
-        tensor = getattr(intervention, _TENSORS.get(intervention.KIND, ""), None)
-        if tensor is not None:
-            stored = tensor.detach().to("cpu", torch.float32).contiguous()
-            data = stored.numpy().tobytes() + repr(tuple(stored.shape)).encode()
-            name = names.setdefault(data, f"t{len(names)}")
-            tensors[name] = stored
-            row["direction_ref"] = name
+        row |= {
+            field: getattr(intervention, field)
+            for field in _LATER
+            if field in _TAKES[intervention.KIND]
+        }
+        for field, reference in _TENSORS[intervention.KIND].items():
+            tensor = getattr(intervention, field)
+            if tensor is not None:
+                stored = tensor.detach().to("cpu", torch.float32).contiguous()
+                data = stored.numpy().tobytes() + repr(tuple(stored.shape)).encode()
+                name = names.setdefault(data, f"t{len(names)}")
+                tensors[name] = stored
+                row[reference] = name
         rows.append(row)
     if tensors:
         save_tensors(_tensor_file(path), tensors)
@@ -119,7 +136,8 @@ def load_interventions(path: Path, model: LanguageModel) -> list[Intervention]:
 
 
 def _tensors(path: Path, where: str, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
-    if not any(isinstance(row, Mapping) and row.get("direction_ref") for row in rows):
+    named = ("direction_ref", "mean_ref")
+    if not any(isinstance(row, Mapping) and row.get(name) for row in rows for name in named):
         return {}
     try:
         loaded = load_tensors(_tensor_file(path))
@@ -137,7 +155,7 @@ def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention
         hint = f"Did you mean '{near}'?" if near else f"Use one of {', '.join(KINDS)}."
         raise ConfigError(f"kind is '{escape(str(kind), 40)}', which is not known.", fix=hint)
     given = {name: value for name, value in row.items() if value is not None and name != "kind"}
-    reference = given.pop("direction_ref", None)
+    references = {name: given.pop(name) for name in ("direction_ref", "mean_ref") if name in given}
     takes = _TAKES[kind]
     site = None
     if "site" not in takes:  # it follows from the operator; naming it right is fine
@@ -149,13 +167,7 @@ def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention
         if name not in given:
             raise ConfigError(f"{name} is missing.")
     values = {name: _checked(name, value) for name, value in given.items()}
-    tensor = _TENSORS.get(kind)
-    if tensor is not None and (reference is not None or kind != "head"):
-        if not isinstance(reference, str) or reference not in tensors:
-            raise ConfigError(
-                f"direction_ref is '{escape(str(reference), 40)}', which the tensor file lacks."
-            )
-        values[tensor] = tensors[reference]
+    values |= _named_tensors(kind, references, tensors)
     intervention = KINDS[kind](**values)
     if site is not None and site != intervention.at:
         raise ConfigError(
@@ -164,13 +176,38 @@ def _intervention(row: Any, tensors: Mapping[str, torch.Tensor]) -> Intervention
     return intervention
 
 
+def _named_tensors(
+    kind: str, references: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return the tensors of an entry by their fields, or name the reference that is wrong."""
+    found = {}
+    fields = {reference: field for field, reference in _TENSORS[kind].items()}
+    for reference in references:
+        if reference not in fields:
+            raise ConfigError(f"{reference} does not belong to kind '{kind}'.")
+    for reference, field in fields.items():
+        name = references.get(reference)
+        if name is None and (kind, field) in _MAY_LACK:
+            continue
+        if not isinstance(name, str) or name not in tensors:
+            raise ConfigError(
+                f"{reference} is '{escape(str(name), 40)}', which the tensor file lacks."
+            )
+        found[field] = tensors[name]
+    return found
+
+
 def _checked(name: str, value: Any) -> Any:
     """Return a JSON value as the dataclass wants it, or name the field that is of another type."""
     if name == "layer" and type(value) is int:
         return value
     if name in ("site", "operator", "target") and isinstance(value, str):
         return value
-    if name in ("epsilon", "alpha") and type(value) in (int, float) and abs(value) < float("inf"):
+    if (
+        name in ("epsilon", "alpha", *_LATER)
+        and type(value) in (int, float)
+        and abs(value) < float("inf")
+    ):
         return float(value)
     if name == "positions" and isinstance(value, str):
         return value

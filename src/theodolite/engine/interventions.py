@@ -8,103 +8,47 @@ prefix sharing, padding and decoding do not change what is touched.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
-from theodolite.engine.intervention_fields import digest, known, shaped
-from theodolite.engine.passes import PassContext, current_pass
-from theodolite.engine.placing import hooked
-from theodolite.errors import CapabilityError, ConfigError
+from theodolite.engine.intervention_base import (
+    NAMED_POSITIONS,
+    STREAM_SITES,
+    Change,
+    Intervention,
+    Positions,
+    touched,
+)
+from theodolite.engine.intervention_fields import known, shaped
+from theodolite.engine.intervention_lines import DirectionIntervention, SubspaceIntervention
+from theodolite.errors import ConfigError
 from theodolite.models.attention import require_interface
-from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
     from theodolite.models.anatomy import Anatomy
     from theodolite.models.handle import LanguageModel
 
-Positions = str | tuple[int, ...]
-NAMED_POSITIONS = ("all", "prompt", "generated", "prompt_last")
-STREAM_SITES = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-Change = Callable[[torch.Tensor], torch.Tensor]
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Intervention:
-    """What all kinds share.
-
-    Args:
-        layer: block, 0 to n_layers - 1.
-        operator: one of the kind's `OPERATORS`.
-        positions: "all"; "prompt" (every prompt token); "generated" (every token after the
-            prompt); "prompt_last"; or indices, negative ones counted from the prompt's end.
-    """
-
-    KIND: ClassVar[str]
-    OPERATORS: ClassVar[tuple[str, ...]]
-    SITES: ClassVar[tuple[str, ...]]
-
-    layer: int
-    operator: str
-    positions: Positions = "all"
-
-    @property
-    def at(self) -> str:
-        """The site that is changed."""
-        return self.SITES[0]
-
-    @property
-    def key(self) -> str:
-        """Content key: equal for equal interventions."""
-        parts: list[Any] = [self.KIND]
-        for item in fields(self):
-            value = getattr(self, item.name)
-            parts.append([item.name, digest(value) if torch.is_tensor(value) else value])
-        return content_key(json.loads(json.dumps(parts)))
-
-    def check(self, anatomy: Anatomy) -> None:
-        """Refuse what does not fit the model.
-
-        Raises: ConfigError: naming the field.
-        """
-        known("operator", self.operator, self.OPERATORS)
-        known("site", self.at, self.SITES)
-        if not 0 <= self.layer < anatomy.n_layers:
-            raise ConfigError(
-                f"layer is {self.layer}, and the model has {anatomy.n_layers} layers.",
-                fix=f"Use 0 to {anatomy.n_layers - 1}.",
-            )
-        if isinstance(self.positions, str):
-            known("positions", self.positions, NAMED_POSITIONS)
-        elif not self.positions:
-            raise ConfigError("positions is empty.", fix="Name at least one position.")
-
-    def change(self, anatomy: Anatomy) -> Change:
-        """Return the function from site values (row, position, width) to new ones."""
-        raise TypeError("use one of the kinds of intervention")
-
-    def entered(self, anatomy: Anatomy) -> AbstractContextManager[None]:
-        """Return the context in which the change acts on every forward of the model."""
-        where = None if self.positions == "all" else self.touched
-        return hooked(anatomy, self.layer, self.at, self.change(anatomy), where)
-
-    def touched(self) -> torch.Tensor:
-        """Return which tokens of the running pass are changed; bool, axes (row, position).
-
-        Raises: CapabilityError: the forward was not started by the engine.
-        """
-        context = current_pass.get()
-        if context is None:
-            raise CapabilityError(
-                f"An intervention at positions {self.positions!r}",
-                "this forward was not started by the engine, so it has no prompt",
-                'Use capture, score or generate, or positions "all"',
-            )
-        return touched(self.positions, context)
+__all__ = [
+    "KINDS",
+    "NAMED_POSITIONS",
+    "STREAM_SITES",
+    "Change",
+    "DirectionIntervention",
+    "HeadIntervention",
+    "Intervention",
+    "MlpIntervention",
+    "Positions",
+    "ResidualIntervention",
+    "SubspaceIntervention",
+    "apply",
+    "interventions_key",
+    "shareable",
+    "touched",
+]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -199,57 +143,6 @@ class HeadIntervention(Intervention):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DirectionIntervention(Intervention):
-    """Change the component of a stream vector along one direction.
-
-    Args:
-        direction: axes (d_model); its length does not matter, its unit vector is used.
-        site: resid_pre, attn_out, mlp_out or resid_post.
-        operator: "ablate" (remove the component); "add" (add `alpha` unit vectors); "clamp" (set
-            the component to `alpha`).
-        alpha: in the units of the stream.
-    """
-
-    KIND = "direction"
-    OPERATORS = ("ablate", "add", "clamp")
-    SITES = STREAM_SITES
-
-    direction: torch.Tensor
-    site: str = "resid_post"
-    alpha: float = 0.0
-
-    @property
-    def at(self) -> str:
-        """The site that is changed."""
-        return self.site
-
-    def check(self, anatomy: Anatomy) -> None:
-        """See `Intervention.check`."""
-        super().check(anatomy)
-        shaped("direction", self.direction, (anatomy.d_model,))
-        if not float(self.direction.norm()) > 0.0:
-            raise ConfigError("direction is the zero vector.", fix="Give a vector with a length.")
-
-    def change(self, anatomy: Anatomy) -> Change:
-        """See `Intervention.change`."""
-        wide = self.direction.double()
-        unit: torch.Tensor = wide / wide.norm()
-        target = 0.0 if self.operator == "ablate" else self.alpha
-
-        def fn(value: torch.Tensor) -> torch.Tensor:
-            # bfloat16 keeps 8 bits: the component is found and removed in float32.
-            exact = value if value.dtype == torch.float64 else value.float()
-            u = unit.to(exact.device, exact.dtype)
-            if self.operator == "add":
-                new = exact + self.alpha * u
-            else:
-                new = exact + (target - (exact * u).sum(-1, keepdim=True)) * u
-            return new.to(value.dtype)
-
-        return fn
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
 class ResidualIntervention(Intervention):
     """Add a vector to the stream, replace it by one, or move it towards one.
 
@@ -315,7 +208,13 @@ class MlpIntervention(Intervention):
 
 KINDS: dict[str, type[Intervention]] = {
     kind.KIND: kind
-    for kind in (HeadIntervention, DirectionIntervention, ResidualIntervention, MlpIntervention)
+    for kind in (
+        HeadIntervention,
+        DirectionIntervention,
+        SubspaceIntervention,
+        ResidualIntervention,
+        MlpIntervention,
+    )
 }
 
 
@@ -370,21 +269,3 @@ def shareable(model: LanguageModel, prompt_length: int, more: Sequence[Intervent
             negative = [index for index in intervention.positions if index < 0]
             limit = min(limit, prompt_length + min(negative, default=0))
     return max(limit, 0)
-
-
-def touched(positions: Positions, context: PassContext) -> torch.Tensor:
-    """Return which tokens of a pass an intervention changes; bool, axes (row, position)."""
-    place = context.positions
-    prompt = context.prompt_lengths[:, None]
-    if positions == "all":
-        return place >= 0
-    if positions == "prompt":
-        return (place >= 0) & (place < prompt)
-    if positions == "generated":
-        return place >= prompt
-    if positions == "prompt_last":
-        return place == prompt - 1
-    mask = torch.zeros_like(place, dtype=torch.bool)
-    for index in cast("tuple[int, ...]", positions):
-        mask |= place == (index if index >= 0 else prompt + index)
-    return mask & (place >= 0) & (place < prompt)

@@ -30,6 +30,7 @@ from theodolite.engine.passes import Only, run_pass, step
 from theodolite.engine.plan import Batch, plan_batches
 from theodolite.engine.runner import Runner, halving, require_finite
 from theodolite.engine.suffix import SweepResult
+from theodolite.engine.variants import RowVariants, Variants
 from theodolite.errors import ConfigError, DataError
 from theodolite.models.chat import Encoded, encode_all
 from theodolite.models.taps import Tap, read, write
@@ -107,7 +108,12 @@ class LastTokenSweep:
             return self.model.anatomy.logits_from_final(self.final)
 
     def run(
-        self, hidden_index: int | Sequence[int], variants: torch.Tensor, *, logits: bool = True
+        self,
+        hidden_index: int | Sequence[int],
+        variants: torch.Tensor,
+        *,
+        logits: bool = True,
+        acting: Variants | None = None,
     ) -> SweepResult:
         """Replace the stream at every last token and run what is above it, for every variant.
 
@@ -117,6 +123,8 @@ class LastTokenSweep:
                 share passes, which pays where prompts are few.
             variants: new streams, axes (variant, prompt, d_model).
             logits: also return the logits.
+            acting: interventions of each variant, at block `hidden_index` or later; they act on its
+                rows after the streams were put in place.
 
         Returns: what each prompt's last token leads to.
 
@@ -125,7 +133,7 @@ class LastTokenSweep:
             NumericsError: a result is not finite.
         """
         each = [hidden_index] * len(variants) if isinstance(hidden_index, int) else hidden_index
-        final = self._through(each, variants, None)
+        final = self._through(each, variants, None, acting)
         with torch.inference_mode():
             every = self.model.anatomy.logits_from_final(final) if logits else None
         return SweepResult(final, every)
@@ -150,7 +158,11 @@ class LastTokenSweep:
         return self._through([hidden_index] * len(variants), variants, to)
 
     def _through(
-        self, begins: Sequence[int], variants: torch.Tensor, to: int | None
+        self,
+        begins: Sequence[int],
+        variants: torch.Tensor,
+        to: int | None,
+        acting: Variants | None = None,
     ) -> torch.Tensor:
         """Return streams at `to`, or final hidden states, axes (variant, prompt, d_model)."""
         self._check(begins, variants)
@@ -163,20 +175,30 @@ class LastTokenSweep:
                 for first in range(0, len(order), together):
                     chunk = order[first : first + together]
                     place = (torch.tensor(chunk)[:, None], torch.tensor(group.items))
-                    ends[place] = self._step(group, [begins[v] for v in chunk], streams[place], to)
+                    of = None
+                    if acting is not None:
+                        of = RowVariants.in_turn(acting, chunk, len(group.items))
+                    begin = [begins[v] for v in chunk]
+                    ends[place] = self._step(group, begin, streams[place], to, of)
             last = self.model.anatomy.n_layers if to is None else to
             flat = ends.flatten(0, 1)
             require_finite(flat, self.names * len(variants), last - 1, "resid_post")
         return ends
 
     def _step(
-        self, group: _Group, begins: Sequence[int], streams: torch.Tensor, to: int | None
+        self,
+        group: _Group,
+        begins: Sequence[int],
+        streams: torch.Tensor,
+        to: int | None,
+        of: RowVariants | None,
     ) -> torch.Tensor:
         """Decode the last token of a group's prompts, each variant's stream replaced at its depth.
 
         Args:
             begins: ascending, one per variant; the variants that begin later ride along below.
             streams: axes (variant, row, d_model).
+            of: what acts on the rows, variant by variant.
         """
         blocks = list(self.model.anatomy.blocks)
         idle = [*range(begins[0]), *range(len(blocks) if to is None else to, len(blocks))]
@@ -189,6 +211,8 @@ class LastTokenSweep:
             # Registered after the interventions' hooks, these writes have the last word.
             for begin in sorted(set(begins)):
                 stack.enter_context(write(self._taps[begin], _put(rows, starts == begin)))
+            if of is not None:
+                stack.enter_context(of.of.acting())
             if to is not None:
                 wanted = {to: self._taps[to]}
                 stack.enter_context(read(wanted, lambda _, value: seen.append(value)))
@@ -197,6 +221,7 @@ class LastTokenSweep:
                 group.state(len(begins)),
                 group.tokens.repeat(len(begins)),
                 group.prompt_lengths.repeat(len(begins)),
+                of,
             )
         ends = seen[0][:, 0].to(hidden.device) if seen else hidden
         return ends.reshape(streams.shape)

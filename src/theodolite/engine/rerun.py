@@ -10,7 +10,7 @@ the decoder's own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from theodolite.models.taps import write
 
 if TYPE_CHECKING:
     from theodolite.engine.trie import Tokens
+    from theodolite.engine.variants import RowVariants
     from theodolite.models.handle import LanguageModel
 
 # The name under which the values that attention reads are kept.
@@ -154,6 +155,7 @@ class Rerun:
         variants: torch.Tensor,
         site: str,
         past: Sequence[Branch | None] | None = None,
+        acting: RowVariants | None = None,
     ) -> KV | Ends:
         """Run blocks `layer` to the last with a site's values replaced, for every variant.
 
@@ -162,6 +164,7 @@ class Rerun:
             variants: axes (variant, row, position, width).
             site: one of the block's sites.
             past: of every variant's rows, variant by variant; None is the intact one.
+            acting: interventions of these rows, which act after the values were put in place.
 
         Returns: keys and values with the past included, or for leaves what the last tokens lead
             to; rows are those of every variant, variant by variant.
@@ -169,12 +172,13 @@ class Rerun:
         count = len(variants)
         own = [None if p is None else Branch(p.rows.intact, p.row) for p in self.parents]
         sources = list(past) if past is not None else own * count
-        rows = Rows(self.tokens * count, sources, self._prompt_lengths * count)
+        rows = Rows(self.tokens * count, sources, self._prompt_lengths * count, acting)
         top = self.model.anatomy.n_layers - 1
         # Of the last MLP one token per row is computed, but where its whole output is given.
         columns = [len(tokens) - 1 if self.leaf else 0 for tokens in rows.tokens]
         only = None if (layer, site) == (top, "mlp_out") else Only(top, columns)
-        with self._entered(layer, site, variants.flatten(0, 1)):
+        change = nullcontext() if acting is None else acting.of.acting()
+        with self._entered(layer, site, variants.flatten(0, 1)), change:
             return self._ends(rows, only) if self.leaf else self._pasts(rows, only)
 
     def mlp_out(self, layer: int, attn_out: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from theodolite.engine.plan import PASS_TOKENS
 from theodolite.engine.rerun import Ends, Place, Rerun, check_entry
 from theodolite.engine.runner import require_finite
 from theodolite.engine.trie import Segment, Trie, build_trie
+from theodolite.engine.variants import RowVariants, Variants
 from theodolite.errors import ConfigError, DataError
 from theodolite.models.attention import Change
 from theodolite.models.chat import Encoded, encode_all
@@ -104,7 +105,13 @@ class TreeSweep:
         require_finite(self.final, self.names, model.anatomy.n_layers - 1, "resid_post")
 
     def run(
-        self, layer: int, count: int, make: Make, *, site: str = "attn_out"
+        self,
+        layer: int,
+        count: int,
+        make: Make,
+        *,
+        site: str = "attn_out",
+        acting: Variants | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run blocks `layer` to the last with a site's values replaced, for every variant.
 
@@ -114,6 +121,8 @@ class TreeSweep:
             make: called once or more for every group of rows; it may read their `values`.
             site: which values of the block are replaced; attention is not run where they are
                 "attn_out".
+            acting: interventions of each variant, at `layer` or later and at named positions; they
+                act on its rows after the values were put in place.
 
         Returns: the output of the final norm and the stream before it at each prompt's last token,
             axes (variant, prompt, d_model) each.
@@ -134,9 +143,10 @@ class TreeSweep:
         finals, streams = [], []
         with torch.inference_mode():
             for chunk in self._chunks(count):
-                changed = {} if alone else self._changed(layer, site, chunk, make)
+                changed = {} if alone else self._changed(layer, site, chunk, make, acting)
                 ends = [
-                    self._leaf(layer, site, leaf, chunk, make, changed) for leaf in self._leaves
+                    self._leaf(layer, site, leaf, chunk, make, changed, acting)
+                    for leaf in self._leaves
                 ]
                 final, stream = self._gathered(ends, chunk.stop - chunk.start)
                 finals.append(final)
@@ -170,12 +180,15 @@ class TreeSweep:
         for begin in range(0, count, step):
             yield slice(begin, min(begin + step, count))
 
-    def _changed(self, layer: int, site: str, chunk: slice, make: Make) -> dict[Rerun, KV]:
+    def _changed(
+        self, layer: int, site: str, chunk: slice, make: Make, acting: Variants | None
+    ) -> dict[Rerun, KV]:
         """Run the shared prefixes of every variant; return their keys and values."""
         changed: dict[Rerun, KV] = {}
         for rows in self._levels:
             past = self._past(rows, chunk.stop - chunk.start, changed)
-            kv = rows.again(layer, make(rows, chunk), site, past)
+            own = _owned(acting, chunk, rows)
+            kv = rows.again(layer, make(rows, chunk), site, past, own)
             assert isinstance(kv, KV)  # noqa: S101 - levels are no leaves
             changed[rows] = kv
         return changed
@@ -203,6 +216,7 @@ class TreeSweep:
         chunk: slice,
         make: Make,
         changed: dict[Rerun, KV],
+        acting: Variants | None,
     ) -> Ends:
         """Run what is left of some prompts, for a chunk of variants, within the budget."""
         rows = leaf.rows
@@ -211,7 +225,8 @@ class TreeSweep:
         for begin in range(chunk.start, chunk.stop, step):
             end = min(begin + step, chunk.stop)
             past = self._past(rows, end - begin, changed, begin - chunk.start)
-            ends = rows.again(layer, make(rows, slice(begin, end)), site, past)
+            part = slice(begin, end)
+            ends = rows.again(layer, make(rows, part), site, past, _owned(acting, part, rows))
             assert isinstance(ends, Ends)  # noqa: S101 - a leaf
             found.append(ends)
         return Ends(*(torch.cat(parts) for parts in zip(*((e.final, e.stream) for e in found))))
@@ -364,6 +379,13 @@ class _Leaf:
 
     rows: Rerun
     items: list[list[int]]
+
+
+def _owned(acting: Variants | None, chunk: slice, rows: Rerun) -> RowVariants | None:
+    """Return what acts on the rows of some variants, variant by variant."""
+    if acting is None:
+        return None
+    return RowVariants.in_turn(acting, range(chunk.start, chunk.stop), len(rows.tokens))
 
 
 def _end(place: Place | None) -> int:

@@ -1,9 +1,9 @@
 """Rows of one pass under different interventions: each row has a variant, which acts on it alone.
 
 A generation hooks every variant once and runs rows of all of them together. A pass tells which
-variant each row belongs to; what multiplies heads becomes one factor per row and head, so that
-hundreds of variants cost one multiplication per block; everything else changes the rows that hold
-it and copies the rest.
+variant each row belongs to; what multiplies heads becomes one factor per row and head, and what
+moves a stream along few directions becomes one line per row, so that hundreds of variants cost one
+multiplication per block; everything else changes the rows that hold it and copies the rest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from theodolite.engine.intervention_lines import (
+    DirectionIntervention,
+    Lines,
+    SubspaceIntervention,
+)
 from theodolite.engine.interventions import (
     KINDS,
     Change,
@@ -35,6 +40,9 @@ if TYPE_CHECKING:
 
 Variant = tuple[Intervention, ...]
 Made = TypeVar("Made")
+
+# Lines of a row are held for every row of a pass: a wider subspace is changed variant by variant.
+_MOST_LINES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,10 @@ class Variants:
         """All that may act in a pass of these variants."""
         return tuple(item for variant in self.different for item in variant)
 
+    @cached_property
+    def _made(self) -> list[_Factors | _Straight | _Changes]:
+        return _hooks(self)
+
     @contextmanager
     def acting(self) -> Iterator[None]:
         """Let each variant act on its rows, in passes that name these variants; on no other pass.
@@ -63,7 +75,7 @@ class Variants:
         Note: entered once around many passes; without any intervention there is not one hook.
         """
         with ExitStack() as stack:
-            for hook in _hooks(self):
+            for hook in self._made:
                 stack.enter_context(hook.entered())
             yield
 
@@ -81,6 +93,17 @@ class RowVariants:
     of: Variants
     ids: tuple[int, ...]
     known: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def in_turn(cls, of: Variants, variants: Sequence[int], rows: int) -> RowVariants:
+        """Return those of rows that stand variant by variant.
+
+        Args:
+            of: the variants of the rows.
+            variants: places in `of.different`.
+            rows: of each variant.
+        """
+        return cls(of, tuple(variant for variant in variants for _ in range(rows)))
 
     @property
     def each(self) -> list[Variant]:
@@ -152,9 +175,11 @@ def _check(model: LanguageModel, item: Intervention) -> None:
         )
 
 
-def _hooks(variants: Variants) -> list[_Factors | _Changes]:
+def _hooks(variants: Variants) -> list[_Factors | _Straight | _Changes]:
     """Return the hooks that make the variants act, in the order in which they are registered."""
     factors: dict[tuple[int, str, Positions], _Factors] = {}
+    # Each variant keeps its order: first things first, second things second.
+    straight: dict[tuple[int, int, str, Positions], _Straight] = {}
     changes: dict[tuple[int, int, str], _Changes] = {}
     for place, variant in enumerate(variants.different):
         # Other operators do not commute with factors: one of them at a site, and all go its way.
@@ -165,17 +190,31 @@ def _hooks(variants: Variants) -> list[_Factors | _Changes]:
         }
         for step, item in enumerate(variant):
             site = (item.layer, item.at)
+            where = item.positions if isinstance(item.positions, str) else tuple(item.positions)
             factor = item.factor if isinstance(item, HeadIntervention) else None
+            lines = _lines(item)
             if isinstance(item, HeadIntervention) and factor is not None and site not in plain:
-                where = item.positions
-                key = (*site, where if isinstance(where, str) else tuple(where))
+                key = (*site, where)
                 factors.setdefault(key, _Factors(variants, *key)).multiply(
                     place, item.heads, factor
                 )
+            elif lines is not None:
+                way = straight.setdefault((step, *site, where), _Straight(variants, *site, where))
+                way.of[place] = lines
             else:
-                # Each variant keeps its order: first things first, second things second.
                 changes.setdefault((step, *site), _Changes(variants, *site)).add(place, item)
-    return [*factors.values(), *(changes[key] for key in sorted(changes))]
+    later: list[tuple[tuple[Any, ...], _Straight | _Changes]]
+    later = [*straight.items(), *changes.items()]
+    return [*factors.values(), *(hook for _, hook in sorted(later, key=lambda pair: pair[0][0]))]
+
+
+def _lines(item: Intervention) -> Lines | None:
+    """Return what an intervention does along few directions, None where it does anything else."""
+    if not isinstance(item, DirectionIntervention | SubspaceIntervention):
+        return None
+    if isinstance(item, SubspaceIntervention) and len(item.basis) > _MOST_LINES:
+        return None
+    return item.lines
 
 
 def _running(variants: Variants) -> tuple[PassContext, RowVariants] | None:
@@ -233,6 +272,55 @@ class _Factors:
 
     def _ones(self) -> torch.Tensor:
         return torch.ones(self.variants.anatomy.n_heads, dtype=torch.float64)
+
+    def _where(self) -> torch.Tensor | None:
+        running = _running(self.variants)
+        return None if running is None else touched(self.positions, running[0])
+
+
+@dataclass(eq=False)
+class _Straight:
+    """Moves the values of one site along the lines of each row's variant.
+
+    Args:
+        variants: of the generation.
+        layer, site, positions: as in `Intervention`.
+        of: for each variant that changes something here, what it does.
+    """
+
+    variants: Variants
+    layer: int
+    site: str
+    positions: Positions
+    of: dict[int, Lines] = field(default_factory=dict)
+    _stacked: Lines | None = None
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Return the context in which it acts."""
+        where = None if self.positions == "all" else self._where
+        return hooked(self.variants.anatomy, self.layer, self.site, self._change, where)
+
+    def _change(self, value: torch.Tensor) -> torch.Tensor:
+        running = _running(self.variants)
+        if running is None or self.of.keys().isdisjoint(running[1].ids):
+            return value
+        rows = running[1]
+        lines = rows.once(
+            self, lambda: self._table(value).rows([self._places[i] for i in rows.ids])
+        )
+        return lines(value)
+
+    @cached_property
+    def _places(self) -> dict[int, int]:
+        """The place of every variant in the table; those that change nothing here come first."""
+        own = {variant: place for place, variant in enumerate(self.of, start=1)}
+        return {variant: own.get(variant, 0) for variant in range(len(self.variants.different))}
+
+    def _table(self, value: torch.Tensor) -> Lines:
+        """Return the lines of nothing and of every variant, for values like these."""
+        if self._stacked is None:
+            self._stacked = Lines.stacked([None, *self.of.values()], like=value)
+        return self._stacked
 
     def _where(self) -> torch.Tensor | None:
         running = _running(self.variants)
