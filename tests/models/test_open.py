@@ -119,10 +119,6 @@ def test_hub_out_of_reach_says_what_to_do() -> None:
     assert "give a folder or a .gguf file" in refusal("no-such-org/no-such-model")
 
 
-def test_announced_model_says_it_is_not_available() -> None:
-    assert "not available yet" in refusal("smollm2-aligned")
-
-
 def test_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "is empty" in refusal(tmp_path / "empty")

@@ -7,6 +7,8 @@ from typing import Any
 
 _HOMES = {
     "open_model": "open",
+    "open_pair": "pair",
+    "ModelPair": "pair",
     "LanguageModel": "handle",
     "ApiModel": "handle",
     "Anatomy": "anatomy",

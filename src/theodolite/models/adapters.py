@@ -11,7 +11,7 @@ from theodolite.errors import ModelError
 from theodolite.models.sources import PICKLED, check_safetensors
 from theodolite.text.display import escape
 
-_WEIGHTS = "adapter_model.safetensors"
+WEIGHTS = "adapter_model.safetensors"
 
 
 def check_adapter(folder: Path) -> None:
@@ -26,14 +26,14 @@ def check_adapter(folder: Path) -> None:
             f"'{shown}' is not an adapter: there is no adapter_config.json in it.",
             fix="Give the folder that peft's save_pretrained wrote.",
         )
-    if not (folder / _WEIGHTS).is_file():
+    if not (folder / WEIGHTS).is_file():
         pickled = any(path.suffix in PICKLED for path in folder.iterdir())
         raise ModelError(
             f"The adapter '{shown}' has "
             + ("pickled weights only, which can run code." if pickled else "no weights."),
-            fix=f"Save it again as {_WEIGHTS}.",
+            fix=f"Save it again as {WEIGHTS}.",
         )
-    check_safetensors(folder / _WEIGHTS)
+    check_safetensors(folder / WEIGHTS)
     try:
         kind = json.loads((folder / "adapter_config.json").read_text("utf-8"))["peft_type"]
     except (ValueError, KeyError, TypeError) as error:
@@ -73,8 +73,10 @@ def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
             f"{escape(lines[0].rstrip('.'), 160)}.",
             fix="Open the base model it was trained on.",
         ) from error
-    with safe_open(folder / _WEIGHTS, framework="pt") as file:
-        strangers = set(get_peft_model_state_dict(wrapped)) ^ set(file.keys())
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        # Left to itself, peft asks the hub whether the vocabulary has grown.
+        own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+        strangers = set(own) ^ set(file.keys())
     if strangers:  # peft would leave them out, or at their random start
         raise ModelError(
             f"The adapter '{escape(str(folder), 160)}' does not fit this model: "

@@ -48,7 +48,8 @@ def open_model(
     Args:
         ref: bundled name, `org/name` on the hub, folder, `.gguf` file, or `api:PROVIDER/MODEL`.
         revision: hub branch, tag or commit.
-        adapter: folder of a LoRA adapter (safetensors), merged in memory.
+        adapter: folder of a LoRA adapter (safetensors), merged in memory; on a bundled model that
+            has an adapter of its own it comes on top.
         dtype: `auto` is float32 on a CPU and the checkpoint's own type elsewhere; or a name.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto` to spread over all devices; None is the
             first GPU, else the CPU.
@@ -73,11 +74,17 @@ def open_model(
     if adapter is not None:
         check_adapter(Path(adapter))
     source = locate(reference, revision=revision, code=trust_remote_code, verify=verify)
+    adapters = [Path(a) for a in (source.adapter, adapter) if a is not None]
+    if quantization is not None and len(adapters) > 1:
+        raise ConfigError(
+            f"'{reference.name}' has an adapter of its own, and quantised weights take one only.",
+            fix="Leave the quantization out.",
+        )
     with quiet():
         module = _load_module(source, reference, wanted, place, quantization, trust_remote_code)
         tokenizer = _load_tokenizer(source, reference, trust_remote_code)
-        if adapter is not None:
-            module = apply_adapter(module, Path(adapter), merge=quantization is None)
+        for folder in adapters:
+            module = apply_adapter(module, folder, merge=quantization is None)
         module.eval().requires_grad_(False)
         chat = chat_format(tokenizer, chat_options)
         anatomy = prove(module)
@@ -85,8 +92,13 @@ def open_model(
         ref=ref,
         name=reference.name if adapter is None else f"{reference.name}+{Path(adapter).name}",
         revision=source.revision,
-        fingerprint=content_key(
-            _content(source, adapter, verify), str(module.dtype), quantization, chat.template_hash
+        fingerprint=fingerprint_of(
+            source,
+            adapter,
+            dtype=module.dtype,
+            template_hash=chat.template_hash,
+            quantization=quantization,
+            verify=verify,
         ),
         module=module,
         tokenizer=tokenizer,
@@ -98,10 +110,25 @@ def open_model(
     )
 
 
-def _content(source: Source, adapter: str | Path | None, verify: bool) -> list[Any]:
-    """Return the hashes of everything on disk that decides the model's numbers."""
+def fingerprint_of(
+    source: Source,
+    adapter: str | Path | None,
+    *,
+    dtype: torch.dtype,
+    template_hash: str,
+    quantization: str | None = None,
+    verify: bool = False,
+) -> str:
+    """Return the content key of everything that decides an opened model's numbers.
+
+    Args:
+        source, adapter: where its weights come from; hashed on disk.
+        dtype, template_hash, quantization: of the opened model.
+        verify: hash every file again.
+    """
     weights = source.content or folder_content(source.folder, verify=verify)
-    return [weights, None if adapter is None else folder_content(Path(adapter), verify=verify)]
+    added = None if adapter is None else folder_content(Path(adapter), verify=verify)
+    return content_key([weights, added], str(dtype), quantization, template_hash)
 
 
 def _open_api(
