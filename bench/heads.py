@@ -34,9 +34,9 @@ import torch
 from bench.harness import publish
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import Message, Prompt
+from theodolite.mechanism.distributions import divergence
 from theodolite.mechanism.heads.ablation import HeadAblation
 from theodolite.mechanism.heads.frames import encode_framed
-from theodolite.mechanism.heads.layer_scores import divergence
 from theodolite.mechanism.heads.ships import head_ships
 from theodolite.mechanism.heads.sweep import HeadSweep
 from theodolite.models import open_model

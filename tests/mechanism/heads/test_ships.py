@@ -18,9 +18,9 @@ from theodolite.data.prompts import Prompt
 from theodolite.engine import next_token
 from theodolite.engine.interventions import apply
 from theodolite.errors import CapabilityError, ConfigError, DataError, NumericsError
+from theodolite.mechanism.distributions import divergence
 from theodolite.mechanism.heads.ablation import HeadAblation, parse_heads
 from theodolite.mechanism.heads.frames import encode_framed
-from theodolite.mechanism.heads.layer_scores import divergence
 from theodolite.mechanism.heads.ships import head_ships
 from theodolite.mechanism.heads.subspace import subspace_scores
 from theodolite.models import open_model

@@ -16,10 +16,10 @@ from tests.oracles import engine_forward as forward
 from tests.oracles import engine_surgery as surgery
 from theodolite.data.prompts import Prompt
 from theodolite.errors import CapabilityError, ConfigError, DataError, NumericsError
+from theodolite.mechanism.distributions import divergence
 from theodolite.mechanism.heads import layer_scores
 from theodolite.mechanism.heads.ablation import HeadAblation
 from theodolite.mechanism.heads.frames import encode_framed
-from theodolite.mechanism.heads.layer_scores import divergence
 from theodolite.mechanism.heads.sahara import sahara
 from theodolite.mechanism.heads.ships import head_ships, twins_of
 from theodolite.mechanism.heads.sweep import HeadSweep

@@ -15,17 +15,16 @@ import numpy as np
 
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import BENIGN, Prompt, PromptSet
-from theodolite.engine import apply, generate, score
-from theodolite.errors import ConfigError, DataError
+from theodolite.engine import apply, generate
+from theodolite.errors import ConfigError
 from theodolite.mechanism.graft.plan import cluster_of
 from theodolite.mechanism.heads.ablation import HeadAblation
 from theodolite.mechanism.heads.asr_conditions import Condition, Groups, conditions_of
 from theodolite.mechanism.heads.cost_result import CostResult
 from theodolite.mechanism.heads.frames import encode_framed, resolve_frame
+from theodolite.mechanism.perplexity import passage_nats, passage_pairs
 from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, judged
-from theodolite.models.chat import Encoded, encode_plain
 from theodolite.text.display import escape
-from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -88,16 +87,15 @@ def ablation_cost(
     frame = resolve_frame(model, template)
     conditions = _conditions(model, groups, ablation, random_groups, seed)
     changes = [ablation.interventions(model.anatomy, c.of(0)) for c in conditions]
-    pairs = _pairs(model, texts)
+    pairs = passage_pairs(model, texts)
     encoded = encode_framed(model, asked, frame)
     nats, labels = [], []
     for change in changes:
         with apply(model, *change):
-            read = score(model, pairs, journal=journal, progress=progress)
+            nats.append(passage_nats(model, pairs, journal=journal, progress=progress))
             written = generate(
                 model, encoded, max_new_tokens=max_new_tokens, journal=journal, progress=progress
             )
-        nats.append([-one.sum for one in read])
         labels.append(tuple(judged(p, a.text).label for p, a in zip(asked, written, strict=True)))
     return CostResult(
         conditions=tuple(conditions),
@@ -137,23 +135,3 @@ def _conditions(
     return conditions_of(
         model.anatomy, groups, ablation, prompts=1, random_groups=random_groups, seed=seed
     )
-
-
-def _pairs(
-    model: LanguageModel, passages: Sequence[Prompt]
-) -> list[tuple[Encoded, tuple[int, ...]]]:
-    """Return (first token, all further tokens) of each passage, outside any chat."""
-    if not passages:
-        raise DataError("There are no passages.", fix="Give at least one.")
-    pairs = []
-    for passage in passages:
-        whole = encode_plain(model, passage.request, prompt_id=passage.id)
-        ids = whole.ids[: whole.template[0]]  # what the tokenizer puts after a text is not its own
-        if len(ids) < 2:
-            raise DataError(
-                f"Passage '{escape(passage.id, 80)}' has a single token.", fix="Give a longer text."
-            )
-        first = ids[:1]
-        start = Encoded(first, "", None, (1, 1), content_key(first), passage.id)
-        pairs.append((start, ids[1:]))
-    return pairs

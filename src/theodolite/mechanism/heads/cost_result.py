@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -11,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.judging.offline_quality import offline_quality
-from theodolite.measure.intervals import mean, proportion
+from theodolite.measure.intervals import proportion
 from theodolite.measure.measurement import Floor, JudgeQuality, Measurement, not_measured
 from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.heads.asr_conditions import INTACT, Condition
+from theodolite.mechanism.perplexity import NO_CHANGE, perplexity, perplexity_rise
 from theodolite.mechanism.verdict.outcomes import OFFLINE_SCORER
 from theodolite.mechanism.verdict.result import complied_by
 from theodolite.runs.figures import grouped_rates
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 # Column of the table -> the outcome of an answer that it counts.
 RATES: Final = {"refused": "refused", "complied": "complied", "broken": "degenerate"}
-NO_CHANGE: Final = Floor("no change", 0.0)
 _FACTS: Final = (
     *("operator", "epsilon", "target", "unit", "template", "max_new_tokens"),
     *("model", "dtype", "vocabulary", "seed"),
@@ -84,15 +83,13 @@ class CostResult:
 
     def perplexity(self, group: str) -> Measurement:
         """Return the perplexity of the passages, weighed by tokens, interval over passages."""
-        log = self._per_token(f"heads/cost/{group}/perplexity", self.nats[self._row(group)])
-        floor = Floor("uniform guessing", float(self.vocabulary))
-        return _mapped(log, math.exp, "", floor)
+        name = f"heads/cost/{group}/perplexity"
+        return perplexity(name, self.nats[self._row(group)], self.tokens, self.vocabulary)
 
     def perplexity_change(self, group: str) -> Measurement:
         """Return by how many percent the perplexity rises over the intact model's, paired."""
-        change = self.nats[self._row(group)] - self.nats[0]
-        log = self._per_token(f"heads/cost/{group}/perplexity/change", change)
-        return _mapped(log, _percent, "percent", NO_CHANGE)
+        name = f"heads/cost/{group}/perplexity/change"
+        return perplexity_rise(name, self.nats[self._row(group)], self.nats[0], self.tokens)
 
     def perplexity_over_random(self, group: str) -> Measurement:
         """Return by how many percent it rises over that of random groups, their geometric mean.
@@ -103,13 +100,11 @@ class CostResult:
         beside = [self._row(other) for other in self.random_like(group)]
         if not beside:
             return not_measured(name, "percent", "no random groups were drawn")
-        log = self._per_token(name, self.nats[self._row(group)] - self.nats[beside].mean(0))
+        own, floor = self.nats[self._row(group)], Floor("random heads", 0.0)
+        found = perplexity_rise(name, own, self.nats[beside].mean(0), self.tokens, floor)
         reached = sum(self.nats[row].sum() >= self.nats[self._row(group)].sum() for row in beside)
         told = f"{reached} of {len(beside)} random groups cost as much or more"
-        return replace(
-            _mapped(log, _percent, "percent", Floor("random heads", 0.0)),
-            reason="; ".join(filter(None, (log.reason, told))),
-        )
+        return replace(found, reason="; ".join(filter(None, (found.reason, told))))
 
     def rate(self, group: str, rate: str) -> Measurement:
         """Return the share of benign requests that were refused, complied with, or broken."""
@@ -238,19 +233,6 @@ class CostResult:
             seed=self.seed,
         )
 
-    def _per_token(self, name: str, nats: NDArray[np.float64]) -> Measurement:
-        """Return the mean per token of sums per passage, with a t interval over passages."""
-        # A passage's own mean, once per token: the mean is that over tokens, and the sums of the
-        # clusters, on which the interval rests, are the same.
-        places = np.repeat(np.arange(len(self.tokens)), self.tokens)
-        return mean(
-            name,
-            (nats / self.tokens)[places].tolist(),
-            clusters=places.tolist(),
-            unit="nats",
-            seed=self.seed,
-        )
-
     def _frame_row(self, condition: Condition) -> dict[str, Any]:
         group = condition.name
         row: dict[str, Any] = {
@@ -278,15 +260,3 @@ def _judge(rate: str) -> JudgeQuality | None:
     if rate == "broken":
         return None
     return offline_quality() if rate == "refused" else complied_by(OFFLINE_SCORER)
-
-
-def _percent(log: float) -> float:
-    return 100 * math.expm1(log)
-
-
-def _mapped(
-    log: Measurement, image: Callable[[float], float], unit: str, floor: Floor
-) -> Measurement:
-    """Return a mean of logarithms, and the ends of its interval, on another scale."""
-    value, low, high = (None if x is None else image(x) for x in (log.value, log.low, log.high))
-    return replace(log, value=value, low=low, high=high, unit=unit, floor=floor)

@@ -14,6 +14,7 @@ from theodolite.engine.interventions import interventions_key
 from theodolite.engine.tree_sweep import TreeSweep
 from theodolite.errors import DataError, NumericsError
 from theodolite.execution import Unit
+from theodolite.mechanism.distributions import divergence
 from theodolite.mechanism.heads.ablation import Head, HeadAblation
 from theodolite.mechanism.heads.subspace import subspace_scores
 from theodolite.mechanism.heads.sweep import HeadSweep
@@ -30,21 +31,6 @@ VERSION: Final = 1
 ROWS: Final = 64
 # The unit in which no head is taken out.
 NOTHING: Final = "nothing"
-
-
-def divergence(intact: torch.Tensor, ablated: torch.Tensor) -> torch.Tensor:
-    """Return KL(intact || ablated) of log-probabilities, never below 0.
-
-    Args:
-        intact: nats, axes (..., vocab).
-        ablated: the same; axes broadcast.
-
-    Returns: nats, axes (...).
-    """
-    # A token that the model rules out has no share, whatever it is after.
-    shares = intact.exp()
-    terms = torch.where(shares > 0, shares * (intact - ablated), 0.0)
-    return terms.sum(-1).clamp_min(0.0)
 
 
 @dataclass(frozen=True, eq=False)
