@@ -7,7 +7,7 @@ begins, not what would happen without it: later heads may make up for it, or rea
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from theodolite.engine import capture
 from theodolite.errors import CapabilityError, DataError
 from theodolite.measure.intervals import resampled
 from theodolite.measure.measurement import Measurement
+from theodolite.mechanism.directions.direction import Direction
 from theodolite.mechanism.heads.ablation import Head, head_name
 from theodolite.mechanism.heads.stability import Specificity, specificity
 from theodolite.text.hashing import item_seed
@@ -32,25 +33,24 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 PLACE = "prompt_last"
+METHOD = "difference_in_means"
 FOLDS = 5
 # Relative error up to which a norm between heads and stream counts as a factor per prompt.
 _FITS = 1e-2
 
 
 @dataclass(frozen=True, eq=False)
-class Direction:
+class SeparatingDirection(Direction):
     """The difference of mean states on harmful and benign prompts, where it separates them best.
 
+    It points towards harmful; blocks below its hidden_index can write it.
+
     Args:
-        vector: unit vector, towards harmful; float64, axes (d_model).
-        hidden_index: the depth it was found at, 1 to n_layers; blocks below it can write it.
         separations: of held-out training prompts, in standard deviations, axes (hidden_index) from
             hidden_index 1 on.
     """
 
-    vector: Floats
-    hidden_index: int
-    separations: Floats
+    separations: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class DirectionAttribution:
         seed: of the resamples.
     """
 
-    direction: Direction
+    direction: SeparatingDirection
     harmful: Floats
     benign: Floats
     harmful_total: Floats
@@ -189,7 +189,8 @@ def refusal_direction_attribution(
         progress=progress,
     )
     values = states.get("resid_post", position=PLACE).double().numpy()
-    direction = find_direction(values[: len(train[0])], values[len(train[0]) :])
+    found = find_direction(values[: len(train[0])], values[len(train[0]) :])
+    direction = replace(found, model=model.fingerprint)
     anatomy = model.anatomy
     seen = capture(
         model,
@@ -227,7 +228,7 @@ def refusal_direction_attribution(
     )
 
 
-def find_direction(harmful: Floats, benign: Floats) -> Direction:
+def find_direction(harmful: Floats, benign: Floats) -> SeparatingDirection:
     """Return the difference-of-means direction of the layer that separates held-out prompts best.
 
     Source: arXiv:2406.11717, section 2.3 for the direction; the choice of the layer is ours. Every
@@ -244,13 +245,19 @@ def find_direction(harmful: Floats, benign: Floats) -> Direction:
     )
     best = int(np.nanargmax(separations)) if np.isfinite(separations).any() else 0
     gap = harmful[:, best].mean(0) - benign[:, best].mean(0)
-    length = float(np.linalg.norm(gap))
-    if not length > 0 or not np.isfinite(separations).any():
+    if not gap.any() or not np.isfinite(separations).any():
         raise DataError(
             "The harmful and the benign training prompts have the same states.",
             fix="Give different prompts.",
         )
-    return Direction(gap / length, best + 1, separations)
+    return SeparatingDirection(
+        name=f"{METHOD}@L{best + 1}",
+        hidden_index=best + 1,
+        vector=gap,
+        method=METHOD,
+        position=PLACE,
+        separations=separations,
+    )
 
 
 def contributions(anatomy: Anatomy, seen: Activations, direction: Direction) -> Floats:

@@ -19,11 +19,11 @@ import torch
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt
 from theodolite.engine import SuffixSweep, next_token
 from theodolite.errors import ConfigError, DataError
+from theodolite.mechanism.directions.eraser import Eraser
 from theodolite.mechanism.items import Items, make_items
 from theodolite.mechanism.lens.token_classes import TokenClasses, refusal_log_odds
 from theodolite.mechanism.probes.causality_result import ADDITION, REMOVAL, CausalityResult, Effect
 from theodolite.mechanism.probes.held_out import Floats, fit_apart
-from theodolite.mechanism.probes.whitening import Eraser
 from theodolite.mechanism.random_vectors import random_vector
 from theodolite.mechanism.states import States, encode_for_states, read_states
 from theodolite.text.hashing import item_seed
@@ -180,7 +180,7 @@ class _Plan:
         seeds = [item_seed(seed, "random direction", index, k) for k in range(controls)]
         random = np.stack([random_vector(len(unit), 1.0, one) for one in seeds])
         labels = items.positive.astype(np.int64)
-        eraser = Eraser.of(x, labels) if erase == "leace" else None
+        eraser = Eraser.leace(x, labels) if erase == "leace" else None
         return cls(index, unit, random, float(apart @ unit), eraser)
 
     def changes(self, kind: str) -> list[Change]:
@@ -209,7 +209,7 @@ class _Plan:
             torch.from_numpy(part).to(x)
             for part in (self.eraser.centre, self.eraser.along, self.eraser.reads)
         )
-        return x - ((x - centre) @ reads)[..., None] * along
+        return x - ((x - centre) @ reads.T) @ along
 
 
 def _effect(

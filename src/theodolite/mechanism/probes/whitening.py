@@ -1,4 +1,4 @@
-"""Maps of states that know how the states vary: whitening, and erasing a concept from them."""
+"""Whitening: a map of states that knows how the states vary."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import DataError
+from theodolite.mechanism.probes.discriminants import ledoit_wolf
 
 Floats = NDArray[np.float64]
+_NOTHING = 1e-12  # of the largest variance
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +41,15 @@ class Whitener:
 
         Raises: DataError: the rows do not vary, or vary in too few directions to go unshrunk.
         """
-        from sklearn.covariance import ledoit_wolf_shrinkage
-
         centre = x.mean(0)
-        _, sizes, basis = np.linalg.svd(x - centre, full_matrices=False)
+        rows = x - centre
+        sizes, basis = _components(rows)
         variances = sizes**2 / len(x)
-        share = float(ledoit_wolf_shrinkage(x)) if shrinkage is None else shrinkage
+        share = ledoit_wolf(rows @ rows.T, x.shape[1])[0] if shrinkage is None else shrinkage
         ridge = share * float(variances.sum()) / x.shape[1]
         shrunk = (1 - share) * variances + ridge
         full = len(variances) == x.shape[1]
-        if shrunk.min() <= 0 or (ridge <= 0 and not full):
+        if shrunk.min(initial=np.inf) <= 0 or (ridge <= 0 and not full):
             raise DataError(
                 f"{len(x)} states of width {x.shape[1]} do not vary in every direction, so they "
                 "cannot be whitened.",
@@ -74,45 +75,16 @@ class Whitener:
         return np.asarray(self.rest * x + (x @ self.basis.T * self.gain) @ self.basis)
 
 
-@dataclass(frozen=True, eq=False)
-class Eraser:
-    """Removes what a linear probe could read of two classes, changing the states least.
+def _components(rows: Floats) -> tuple[Floats, Floats]:
+    """Return singular values and right singular vectors of centred rows.
 
-    Source: LEACE, arXiv:2306.03819; for two classes `W+ P W` has rank one: `x - along * (reads @ (x
-        - centre))`, with `along` the difference of the class means.
-    Args:
-        centre: mean of the states, axes (d_model).
-        along: the direction that is taken away, axes (d_model).
-        reads: what says how much of it, `reads @ along == 1`; axes (d_model).
+    Note: of few wide rows by their inner products, ten times as fast; components these cannot tell
+        from 0 are left out, as only shrinkage makes such rows usable, and that covers them.
     """
-
-    centre: Floats
-    along: Floats
-    reads: Floats
-
-    @classmethod
-    def of(cls, x: Floats, labels: NDArray[np.int64], *, shrinkage: float | None = None) -> Self:
-        """Fit the eraser on labelled states.
-
-        Args:
-            x: axes (row, d_model).
-            labels: 0 or 1; axis (row).
-            shrinkage: as for `Whitener.of`. It bears on what "least" means; the classes' means are
-                equal after erasing, whatever it is.
-
-        Raises: DataError: a class is missing, its means are equal, or the states do not vary.
-        """
-        if len(set(labels.tolist())) < 2:
-            raise DataError("One class is missing.", fix="Give states of both classes.")
-        along = x[labels == 1].mean(0) - x[labels == 0].mean(0)
-        if not along.any():
-            raise DataError(
-                "The class means are equal: there is nothing to erase.", fix="Read another place."
-            )
-        whitener = Whitener.of(x, shrinkage=shrinkage)
-        reads = whitener.root(whitener.root(along))
-        return cls(whitener.centre, along, reads / (reads @ along))
-
-    def apply(self, x: Floats) -> Floats:
-        """Return states without the concept, axes (..., d_model)."""
-        return np.asarray(x - ((x - self.centre) @ self.reads)[..., None] * self.along)
+    if len(rows) >= rows.shape[1]:
+        _, sizes, basis = np.linalg.svd(rows, full_matrices=False)
+        return sizes, basis
+    values, left = np.linalg.eigh(rows @ rows.T)
+    kept = values > _NOTHING * max(float(values[-1]), 0.0)
+    sizes = np.sqrt(values[kept])
+    return sizes, (left[:, kept] / sizes).T @ rows
