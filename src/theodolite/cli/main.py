@@ -14,13 +14,16 @@ from theodolite.cli import (
     audit,
     compare,
     config,
+    correct,
     data,
     evaluate,
     explain,
     heads,
     models,
     report,
+    residual_space,
     runs,
+    train,
 )
 from theodolite.cli.options import NEWEST
 from theodolite.errors import Interrupted, TheodoliteError
@@ -38,7 +41,11 @@ app = typer.Typer(
 app.command("audit")(audit.audit)
 app.command("eval")(evaluate.evaluate)
 explain.app.command("heads", help=heads.SUMMARY)(heads.heads)
+explain.app.command("residual-space", help=residual_space.SUMMARY)(residual_space.residual_space)
+explain.app.command("relevance", help=residual_space.RELEVANCE_SUMMARY)(residual_space.relevance)
 app.add_typer(explain.app, name="explain")
+app.add_typer(correct.app, name="correct")
+app.add_typer(train.app, name="train")
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("config")(config.config)
