@@ -1,0 +1,1 @@
+"""The residual space: what training added to the stream, direction by direction."""
