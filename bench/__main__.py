@@ -5,7 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("startup", "capture", "probes", "graft", "heads", "provider", "memory")
+NAMES = (
+    *("startup", "capture", "probes", "graft", "heads", "steering", "relevance"),
+    *("residual_space", "provider", "memory"),
+)
 
 
 def main() -> int:

@@ -74,8 +74,8 @@ def perplexity(name: str, nats: Nats, tokens: NDArray[np.int64], vocabulary: int
         nats, tokens: of each passage, axis (passage).
         vocabulary: tokens of the model, the perplexity of a uniform guess.
     """
-    log = _per_token(name, nats, tokens)
-    return mapped(log, math.exp, "", Floor("uniform guessing", float(vocabulary)))
+    floor = Floor("uniform guessing", float(vocabulary))
+    return mapped(_per_token(name, nats, tokens, floor), math.exp, "")
 
 
 def perplexity_rise(
@@ -86,24 +86,26 @@ def perplexity_rise(
     floor: Floor = NO_CHANGE,
 ) -> Measurement:
     """Return by how many percent the perplexity rises over another reading of the same passages."""
-    return mapped(_per_token(name, nats - before, tokens), _percent, "percent", floor)
+    return mapped(_per_token(name, nats - before, tokens, floor), _percent, "percent")
 
 
-def _per_token(name: str, nats: Nats, tokens: NDArray[np.int64]) -> Measurement:
-    """Return the mean per token of sums per passage, with a t interval over passages."""
+def _per_token(name: str, nats: Nats, tokens: NDArray[np.int64], floor: Floor) -> Measurement:
+    """Return the mean per token of sums per passage, with a t interval over passages.
+
+    Args:
+        floor: on the scale that the mean is mapped to.
+    """
     # A passage's own mean, once per token: the mean is that over tokens, and the sums of the
     # clusters, on which the interval rests, are the same.
     places = np.repeat(np.arange(len(tokens)), tokens)
     values = (nats / tokens)[places].tolist()
-    return mean(name, values, clusters=places.tolist(), unit="nats")
+    return mean(name, values, clusters=places.tolist(), unit="nats", floor=floor)
 
 
-def mapped(
-    log: Measurement, image: Callable[[float], float], unit: str, floor: Floor
-) -> Measurement:
+def mapped(log: Measurement, image: Callable[[float], float], unit: str) -> Measurement:
     """Return a mean of logarithms, and the ends of its interval, on another scale."""
     value, low, high = (None if x is None else image(x) for x in (log.value, log.low, log.high))
-    return replace(log, value=value, low=low, high=high, unit=unit, floor=floor)
+    return replace(log, value=value, low=low, high=high, unit=unit)
 
 
 def _percent(log: float) -> float:
