@@ -1,0 +1,209 @@
+"""The recipe: one TOML file that decides a training, checked before anything is opened.
+
+method = "ssft-chat"
+model = "smollm2"
+epochs = 2
+
+[data]
+rows = ["bundled:safety_training", "mine.jsonl"]
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from theodolite.errors import ConfigError
+from theodolite.runs.config import load_config
+
+Method = Literal["ssft-label", "ssft-chat", "dpo"]
+Schedule = Literal["constant", "linear", "cosine"]
+DTYPES: Final = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where rows come from.
+
+    Args:
+        rows: row files (see `training.rows`), or `bundled:NAME`; `train` rows are trained on, `val`
+            rows measured before and after, `test` rows left alone.
+        weights: how often a row of a source is seen per epoch, by the row's `source`; 1 where not
+            named, 0.5 is every second row, drawn anew each epoch.
+    """
+
+    rows: tuple[str, ...] = ()
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Lora:
+    """The adapter.
+
+    Args:
+        r: rank.
+        alpha: scale; the update is multiplied by alpha / r.
+        dropout: share of the adapter's inputs dropped in training.
+        targets: `all-linear`, or the names of modules, e.g. ["q_proj", "v_proj"].
+    """
+
+    r: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Hold a subspace of the stream still on benign rows that stand in a style.
+
+    Adds mu * sum_l ||P_l (h - h_0)||^2, averaged over those rows, at the last prompt token; h_0 is
+    the stream of the model before training.
+
+    Args:
+        subspace: a safetensors file with one tensor `L<hidden_index>` per depth, axes
+            (component, d_model); None for no penalty.
+        mu: its weight.
+    """
+
+    subspace: str | None = None
+    mu: float = 0.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training's result.
+
+    Args:
+        method: `ssft-label` (a moderator's word), `ssft-chat` (answers of a chat) or `dpo`.
+        model, revision: what is trained.
+        dtype: the weights while training; `auto` is float32 on a CPU.
+        full: train all weights instead of an adapter.
+        epochs, max_steps: passes over the rows; and where to stop at the latest.
+        batch_size: rows of one forward pass.
+        gradient_accumulation: forward passes of one step.
+        schedule, warmup: the learning rate after the warm-up, a share of all steps.
+        grad_clip: largest norm of a gradient; 0 for none.
+        max_length: most tokens of prompt and completion; None is what the model reads.
+        too_long: longer rows are an `error`, or left out (`leave_out`) and counted; never cut.
+        packing: lay the rows of a pass end to end, without padding; None: SSFT does where that is
+            faster and the model keeps packed rows apart. DPO never packs.
+        gradient_checkpointing: less memory for about a fifth more time.
+        save_steps: steps between two checkpoints; a stopped training goes on from the last.
+        store_dtype: of the saved adapter or model.
+        beta: DPO's strength of the tie to the model before training.
+    """
+
+    method: Method = "ssft-chat"
+    model: str = "smollm2"
+    revision: str | None = None
+    dtype: str = "auto"
+    device: str | None = None
+    seed: int = 0
+    full: bool = False
+    epochs: int = 1
+    max_steps: int | None = None
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    learning_rate: float = 2e-4
+    schedule: Schedule = "cosine"
+    warmup: float = 0.1
+    weight_decay: float = 0.0
+    grad_clip: float = 1.0
+    max_length: int | None = None
+    too_long: Literal["error", "leave_out"] = "error"
+    packing: bool | None = None
+    gradient_checkpointing: bool = False
+    save_steps: int = 20
+    store_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+    beta: float = 0.1
+    data: Data = field(default_factory=Data)
+    lora: Lora = field(default_factory=Lora)
+    penalty: Penalty = field(default_factory=Penalty)
+
+    @property
+    def command(self) -> str:
+        """The command that runs this recipe."""
+        return "train dpo" if self.method == "dpo" else "train ssft"
+
+
+def load_recipe(path: Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
+    """Return a checked recipe.
+
+    Args:
+        path: the TOML file; relative row files are looked up beside it.
+        overrides: options of the command line, by key.
+
+    Raises:
+        ConfigError: a key is unknown (the nearest is named), a value is of the wrong type or out of
+            range, or two settings exclude each other.
+    """
+    recipe = load_config(Recipe, path, overrides)
+    check_recipe(recipe)
+    return recipe
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse values that cannot be used.
+
+    Raises: ConfigError: names the key.
+    """
+    for key, low in _AT_LEAST.items():
+        value = getattr(recipe, key)
+        if value is not None and value < low:
+            raise ConfigError(f"`{key}` is {value}.", fix=f"Give at least {low}.")
+    for key, value in _numbers(recipe).items():
+        if not math.isfinite(value) or value < 0:
+            raise ConfigError(f"`{key}` is {value}.", fix="Give a number from 0 up.")
+    _check_shares(recipe)
+    if not recipe.data.rows:
+        raise ConfigError(
+            "The recipe names no rows.", fix='Add rows = ["bundled:NAME", ...] under [data].'
+        )
+    if recipe.dtype not in DTYPES:
+        raise ConfigError(f"`dtype` is {recipe.dtype!r}.", fix=f"Use {', '.join(DTYPES)}.")
+    if recipe.method == "dpo" and recipe.packing:
+        raise ConfigError("DPO cannot be packed.", fix="Leave `packing` out.")
+    if (recipe.penalty.subspace is None) != (recipe.penalty.mu == 0.0):
+        raise ConfigError(
+            "The penalty needs both a subspace and a `mu` above 0.", fix="Set both or neither."
+        )
+    if recipe.penalty.subspace is not None and (recipe.full or recipe.method == "dpo"):
+        raise ConfigError(
+            "The penalty compares with the model before training, which only SSFT of an adapter "
+            "keeps at hand.",
+            fix='Use method = "ssft-chat" or "ssft-label" without `full`.',
+        )
+
+
+def _numbers(recipe: Recipe) -> dict[str, float]:
+    found = {key: float(getattr(recipe, key)) for key in _POSITIVE}
+    found |= {"lora.alpha": recipe.lora.alpha, "penalty.mu": recipe.penalty.mu}
+    return found | {f"data.weights.{name}": value for name, value in recipe.data.weights.items()}
+
+
+def _check_shares(recipe: Recipe) -> None:
+    for key, value in (("warmup", recipe.warmup), ("lora.dropout", recipe.lora.dropout)):
+        if not 0 <= value < 1:
+            raise ConfigError(f"`{key}` is {value}.", fix="Give a share from 0 to below 1.")
+    if recipe.lora.r < 1:
+        raise ConfigError(f"`lora.r` is {recipe.lora.r}.", fix="Give a rank from 1 up.")
+    targets = recipe.lora.targets
+    if not targets or (isinstance(targets, str) and targets != "all-linear"):
+        raise ConfigError(
+            f"`lora.targets` is {targets!r}.",
+            fix='Use "all-linear" or a list of module names, e.g. ["q_proj", "v_proj"].',
+        )
+
+
+_AT_LEAST: Final = {
+    "epochs": 1,
+    "max_steps": 1,
+    "batch_size": 1,
+    "gradient_accumulation": 1,
+    "max_length": 2,
+    "save_steps": 1,
+}
+_POSITIVE: Final = ("learning_rate", "weight_decay", "grad_clip", "beta", "warmup")
