@@ -1,0 +1,107 @@
+"""The bundled training set: ours, balanced, and no goal of the refusal set is in it."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from theodolite.data.bundled import bundled, bundled_version
+from theodolite.data.goal_splits import Placed, refuse_goals_in_two_splits
+from theodolite.data.prompts import PromptSet
+from theodolite.data.readers import read_prompts
+from theodolite.mechanism.items import near_pairs
+from theodolite.text.normalise import normalise
+
+FROZEN = {1: "1b9091e3321ed838a4bba01d0304742f"}
+OFFICIAL = os.environ.get("THEODOLITE_DATA")
+PUBLIC = (
+    "safety-heads/advbench_goal_target.csv",
+    "safety-heads/jailbreakbench_behaviors.csv",
+    "safety-heads/maliciousinstruct.csv",
+    "refusal/xstest_prompts.csv",
+    "hidden-state-probes/malicious_prompt.csv",
+    "hidden-state-probes/normal_prompt.csv",
+    "safety-residual-space/prompts_sample.csv",
+)
+
+
+@pytest.fixture(scope="module")
+def training() -> PromptSet:
+    return bundled("safety_training")
+
+
+def test_a_changed_row_needs_a_new_version(training) -> None:
+    assert training.fingerprint == FROZEN[bundled_version("safety_training")]
+
+
+def test_counts(training) -> None:
+    harmful = training.filter(label="harmful")
+    assert Counter(p.category for p in harmful) == dict.fromkeys(
+        bundled("refusal").values("category"), 55
+    )
+    assert Counter(p.label for p in training) == {"harmful": 660, "benign": 1014}
+    assert Counter(p.split for p in harmful) == {"train": 624, "val": 36}
+    assert set(Counter(p.meta["form"] for p in harmful)) == {
+        "question",
+        "command",
+        "statement",
+        "fragment",
+    }
+
+
+def test_twins_stay_together(training) -> None:
+    refuse_goals_in_two_splits((Placed(p.id, p.goal_id, p.split) for p in training), "the set")
+    for pair in training.values("pair_id"):
+        twins = training.filter(pair_id=pair).prompts
+        assert {p.label for p in twins} == {"harmful", "benign"}
+        assert len({(p.goal_id, p.split, p.category) for p in twins}) == 1
+
+
+def alike(ours: PromptSet, theirs: PromptSet) -> list[str]:
+    """Return the ids of our requests that are near one of theirs (never the words)."""
+    texts = [normalise(p.request, lower=True) for p in (*ours, *theirs)]
+    pairs = near_pairs(texts)
+    return [ours.prompts[a].id for a, b in pairs if a < len(ours) <= b]
+
+
+def test_no_goal_of_the_refusal_set_is_trained_on(training) -> None:
+    refusal = bundled("refusal")
+    assert alike(training, refusal) == []
+    assert not {p.goal_id for p in training} & {p.goal_id for p in refusal}
+    assert max(likeness(training, refusal.split(split)) for split in ("val", "test")) <= 0.45
+
+
+def likeness(ours: PromptSet, theirs: PromptSet) -> float:
+    """Return the largest 5-gram Jaccard similarity of two requests of two sets."""
+
+    def grams(text: str) -> set[str]:
+        return {text[i : i + 5] for i in range(max(len(text) - 4, 1))}
+
+    known = [grams(p.request.lower()) for p in theirs]
+    own = [grams(p.request.lower()) for p in ours]
+    return max(len(a & b) / len(a | b) for a in own for b in known)
+
+
+def test_the_overlap_checks_can_fail(training) -> None:
+    copied = bundled("refusal").split("test").prompts[:2]
+    mixed = training.derive([*training.prompts[:5], *copied])
+    assert alike(mixed, bundled("refusal")) == [p.id for p in copied]
+    assert likeness(mixed, bundled("refusal")) == 1.0
+
+
+def test_no_two_goals_share_a_wording(training) -> None:
+    assert len(training.distinct()) == len(training)
+    prompts = training.prompts
+    pairs = near_pairs([p.request for p in training])
+    assert [
+        (prompts[a].id, prompts[b].id) for a, b in pairs if prompts[a].goal_id != prompts[b].goal_id
+    ] == []
+
+
+@pytest.mark.skipif(not OFFICIAL, reason="THEODOLITE_DATA is not set")
+@pytest.mark.parametrize("name", PUBLIC)
+def test_no_wording_is_taken_from_a_public_set(name, training) -> None:
+    assert alike(training, read_prompts(Path(OFFICIAL or "") / name)) == []
