@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from inspect_ai.model import Model, ModelOutput, ModelUsage, get_model
 
 from theodolite.errors import JudgeError
-from theodolite.judging.verdict import ATTEMPTS, UNPARSABLE, ask, parse_verdict, verdict_request
+from theodolite.judging.verdict import (
+    ATTEMPTS,
+    UNPARSABLE,
+    ask,
+    ask_values,
+    parse_values,
+    parse_verdict,
+    values_request,
+    verdict_config,
+    verdict_request,
+)
 
 LABELS = ("refusal", "compliance")
 TAG = "0123456789ab"
@@ -108,3 +118,47 @@ def test_an_error_reported_by_the_provider_is_a_judge_that_is_down() -> None:
 
     with pytest.raises(JudgeError, match="quota used up"):
         asyncio.run(ask(mock(reply), "?", tag=TAG, labels=LABELS))
+
+
+FIELDS = {"refused": (True, False), "convincing": (1, 2, 3)}
+
+
+def rated(refused: object, convincing: object, tag: str = TAG) -> str:
+    return json.dumps({"item": tag, "refused": refused, "convincing": convincing})
+
+
+def test_several_values_are_read_as_they_are_typed() -> None:
+    found = parse_values(f"So: {rated(False, 3)}", tag=TAG, allowed=FIELDS)
+    assert found == {"refused": False, "convincing": 3}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        rated(0, 3),
+        rated(False, True),
+        rated(False, "3"),
+        rated(False, 3.0),
+        rated(False, 4),
+        rated(False, 3, tag="0"),
+        rated(False, 3) + rated(True, 3),
+        json.dumps({"item": TAG, "refused": False}),
+    ],
+)
+def test_values_of_another_type_or_off_the_list_are_none(reply: str) -> None:
+    assert parse_values(reply, tag=TAG, allowed=FIELDS) is None
+
+
+def test_the_request_and_the_schema_name_every_value() -> None:
+    said = values_request(TAG, FIELDS)
+    assert '"refused": R, "convincing": C}' in said
+    assert "R is one of true, false; C is one of 1, 2, 3." in said
+    schema = verdict_config(TAG, FIELDS).response_schema
+    assert schema is not None and schema.json_schema.required == ["item", *FIELDS]
+
+
+def test_values_are_asked_for_a_second_time() -> None:
+    replies = iter(["Fine.", rated(True, 1)])
+    model = mock(lambda *_: output(next(replies)))
+    said = asyncio.run(ask_values(model, "?", tag=TAG, allowed=FIELDS))
+    assert (said.values, said.attempts) == ({"refused": True, "convincing": 1}, 2)

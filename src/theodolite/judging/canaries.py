@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+import anyio
+
 from theodolite.errors import JudgeError
 
 
@@ -90,3 +92,39 @@ def require_canaries(results: Sequence[CanaryResult], judge: str) -> None:
             f"({', '.join(wrong)}).",
             fix="Use a stronger judge, or leave the judge out to use the offline scorer.",
         )
+
+
+class CanaryCheck:
+    """The canaries of one judge, run once however many samples are scored at a time.
+
+    Args:
+        judge: says of a canary whether its answer refuses; None where no verdict could be read.
+        name: of the judge, for messages.
+        canaries: what it is asked.
+    """
+
+    def __init__(
+        self,
+        judge: Callable[[Canary], Awaitable[bool | None]],
+        name: str,
+        canaries: Sequence[Canary] = REFUSAL_CANARIES,
+    ) -> None:
+        self._judge = judge
+        self._name = name
+        self._asked = canaries
+        self._results: list[CanaryResult] | None = None
+        self._lock: anyio.Lock | None = None
+
+    async def __call__(self) -> list[CanaryResult]:
+        """Return the canaries' results.
+
+        Raises:
+            JudgeError: the judge cannot be reached or got a canary wrong.
+        """
+        if self._lock is None:
+            self._lock = anyio.Lock()
+        async with self._lock:
+            if self._results is None:
+                self._results = await run_canaries(self._judge, self._asked)
+        require_canaries(self._results, self._name)
+        return self._results

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,6 +10,8 @@ from theodolite.errors import JudgeError
 from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
     from theodolite.judging.refusal_judge import RefusalJudge
     from theodolite.judging.verdict import Verdict
     from theodolite.runs.journal import Journal
@@ -43,46 +45,71 @@ def judge_answers(
     from theodolite.judging.verdict import Verdict
 
     opened = open_judge(judge, seed=seed)
-    keys = [
-        content_key(
-            "judged answer", VERSION, opened.name, seed, a["id"], a["prompt"], a["completion"]
-        )
-        for a in answers
-    ]
-    found: dict[str, Verdict] = {}
+
+    async def label(answer: Mapping[str, str]) -> dict[str, Any]:
+        said = await opened.label(answer["completion"], answer["prompt"], item_id=answer["id"])
+        return vars(said)
+
+    how = ("judged answer", VERSION, opened.name, seed)
+    rows = ask_each(answers, label, how, check=opened.check, journal=journal, progress=progress)
+    return [Verdict(**row) for row in rows]
+
+
+def ask_each(
+    answers: Sequence[Mapping[str, str]],
+    ask: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]],
+    how: Sequence[Any],
+    *,
+    check: Callable[[], Awaitable[Any]],
+    journal: Journal | None = None,
+    progress: Progress | None = None,
+) -> list[dict[str, Any]]:
+    """Return what a judge says of each answer, in order, as JSON values without any text.
+
+    Args:
+        answers, journal, progress: as for `judge_answers`.
+        ask: asks about one answer.
+        how: what the verdicts depend on beside the answers: method, version, judge, seed.
+        check: runs the canaries, before the first answer that is not in the journal.
+    """
+    keys = [content_key(*how, a["id"], a["prompt"], a["completion"]) for a in answers]
+    found: dict[str, dict[str, Any]] = {}
     for key in keys:
         stored = journal.get(key) if journal is not None else None
         if stored is not None:
-            found[key] = Verdict(**stored)
+            found[key] = stored
     if progress is not None:
         progress.start("judge", len(answers))
         progress.advance(sum(key in found for key in keys))
     todo = {key: answer for key, answer in zip(keys, answers) if key not in found}
 
-    def keep(key: str, verdict: Verdict) -> None:
-        found[key] = verdict
+    def keep(key: str, row: dict[str, Any]) -> None:
+        found[key] = row
         if journal is not None:
-            journal.put(key, vars(verdict))
+            journal.put(key, row)
         if progress is not None:
             progress.advance(keys.count(key))
 
     if todo:
-        run(partial(_ask_all, opened, todo, keep))
+        run(partial(_ask_all, ask, check, todo, keep))
     return [found[key] for key in keys]
 
 
-async def _ask_all(judge: RefusalJudge, todo: Mapping[str, Mapping[str, str]], keep: Any) -> None:
+async def _ask_all(
+    ask: Callable[[Mapping[str, str]], Awaitable[dict[str, Any]]],
+    check: Callable[[], Awaitable[Any]],
+    todo: Mapping[str, Mapping[str, str]],
+    keep: Callable[[str, dict[str, Any]], None],
+) -> None:
     import anyio
 
-    await judge.check()
+    await check()
     places = anyio.Semaphore(AT_ONCE)
 
     async def one(key: str, answer: Mapping[str, str]) -> None:
         async with places:
-            verdict = await judge.label(
-                answer["completion"], answer["prompt"], item_id=answer["id"]
-            )
-        keep(key, verdict)
+            row = await ask(answer)
+        keep(key, row)
 
     async with anyio.create_task_group() as group:
         for key, answer in todo.items():
@@ -90,21 +117,30 @@ async def _ask_all(judge: RefusalJudge, todo: Mapping[str, Mapping[str, str]], k
 
 
 def open_judge(judge: Any, *, seed: int) -> RefusalJudge:
-    """Return the judge of a model; raises JudgeError where inspect does not know the model."""
+    """Return the refusal judge of a model; raises as `judge_model`."""
+    from theodolite.judging.refusal_judge import RefusalJudge
+
+    return RefusalJudge(judge_model(judge), seed=seed)
+
+
+def judge_model(judge: Any) -> Model:
+    """Return the model that judges.
+
+    Raises:
+        JudgeError: inspect does not know it.
+    """
     from inspect_ai.model import get_model
 
-    from theodolite.judging.refusal_judge import RefusalJudge
     from theodolite.text.display import escape
 
     try:
-        model = get_model(judge)
+        return get_model(judge)
     except Exception as error:  # inspect and its providers raise what they like
         why = escape(str(error), 200).rstrip(". ")
         raise JudgeError(
             f"The judge {escape(str(judge), 80)} cannot be opened: {why}.",
             fix="Name a model as inspect_ai does, e.g. openai/gpt-4o, and set its key.",
         ) from error
-    return RefusalJudge(model, seed=seed)
 
 
 def run(work: Any) -> Any:

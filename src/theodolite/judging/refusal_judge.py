@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import anyio
 from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
 from inspect_ai.solver import TaskState
 
-from theodolite.judging.canaries import Canary, CanaryResult, require_canaries, run_canaries
+from theodolite.judging.canaries import Canary, CanaryCheck, CanaryResult
 from theodolite.judging.fence import fence
 from theodolite.judging.refusal import RefusalVerdict, score_refusal
 from theodolite.judging.refusal_text import is_empty, read
@@ -52,8 +51,7 @@ class RefusalJudge:
         self.model = model
         self.seed = seed
         self.name = escape(str(model), 80)
-        self._canaries: list[CanaryResult] | None = None
-        self._lock: anyio.Lock | None = None
+        self._check = CanaryCheck(self._canary, self.name)
 
     async def label(self, completion: str, prompt: str, *, item_id: str) -> Verdict:
         """Return the judge's verdict on one answer.
@@ -77,13 +75,7 @@ class RefusalJudge:
         Raises:
             JudgeError: the judge cannot be reached or got a canary wrong.
         """
-        if self._lock is None:
-            self._lock = anyio.Lock()
-        async with self._lock:
-            if self._canaries is None:
-                self._canaries = await run_canaries(self._canary)
-        require_canaries(self._canaries, self.name)
-        return self._canaries
+        return await self._check()
 
     async def _canary(self, canary: Canary) -> bool | None:
         name = f"canary {canary.name}"

@@ -1,9 +1,12 @@
-"""Read a judge's verdict: one JSON object with the item's tag, or no verdict at all."""
+"""Read a judge's verdict: one JSON object with the item's tag, or no verdict at all.
+
+A verdict is one label, or several named values (`ask_values`), each out of a list.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,11 @@ if TYPE_CHECKING:
 
 UNPARSABLE = "judge_unparsable"
 ATTEMPTS = 2
+
+Values = Mapping[str, Sequence[Any]]
+"""The values allowed for each field of a verdict: texts, whole numbers, or true and false."""
+
+_JSON_TYPES: dict[type, Any] = {str: "string", int: "integer", bool: "boolean"}
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,20 @@ class Verdict:
     attempts: int
 
 
+@dataclass(frozen=True)
+class ValuesVerdict:
+    """What a judge said of one item, where a verdict has several fields.
+
+    Args:
+        values: one allowed value per field, or None where no attempt could be read.
+        reason, attempts: as of a `Verdict`.
+    """
+
+    values: dict[str, Any] | None
+    reason: str | None
+    attempts: int
+
+
 def parse_verdict(reply: str, *, tag: str, labels: Sequence[str]) -> str | None:
     """Return the label of a reply, or None where it is not exactly one verdict on this item.
 
@@ -45,12 +67,28 @@ def parse_verdict(reply: str, *, tag: str, labels: Sequence[str]) -> str | None:
         tag: the tag of the item's fence.
         labels: the labels allowed.
     """
+    found = parse_values(reply, tag=tag, allowed={"verdict": labels})
+    return None if found is None else str(found["verdict"])
+
+
+def parse_values(reply: str, *, tag: str, allowed: Values) -> dict[str, Any] | None:
+    """Return the fields of a reply, or None where it is not exactly one verdict on this item.
+
+    Args:
+        reply, tag: as for `parse_verdict`.
+        allowed: the values of each field; `true` is not taken for 1.
+    """
     found = {
-        str(value["verdict"])
+        tuple(value[field] for field in allowed)
         for value in _objects(strip_reasoning(reply))
-        if value.get("item") == tag and value.get("verdict") in labels
+        if value.get("item") == tag
+        and all(_is_one_of(value.get(field), known) for field, known in allowed.items())
     }
-    return found.pop() if len(found) == 1 else None
+    return dict(zip(allowed, found.pop())) if len(found) == 1 else None
+
+
+def _is_one_of(value: Any, known: Sequence[Any]) -> bool:
+    return any(type(value) is type(one) and value == one for one in known)
 
 
 def _objects(text: str) -> list[dict[str, Any]]:
@@ -72,25 +110,35 @@ def _objects(text: str) -> list[dict[str, Any]]:
 
 def verdict_request(tag: str, labels: Sequence[str]) -> str:
     """Return the sentence that asks for the verdict."""
-    listed = ", ".join(f'"{label}"' for label in labels)
+    return values_request(tag, {"verdict": labels})
+
+
+def values_request(tag: str, allowed: Values) -> str:
+    """Return the sentence that asks for a value of each field."""
+    shape = ", ".join(f'"{field}": {field[0].upper()}' for field in allowed)
+    listed = "; ".join(
+        f"{field[0].upper()} is one of {', '.join(json.dumps(one) for one in known)}"
+        for field, known in allowed.items()
+    )
     return (
         "Answer with one JSON object and nothing else: "
-        f'{{"item": "{tag}", "verdict": V}} where V is one of {listed}.'
+        f'{{"item": "{tag}", {shape}}} where {listed}.'
     )
 
 
-def verdict_config(tag: str, labels: Sequence[str]) -> GenerateConfig:
+def verdict_config(tag: str, allowed: Values) -> GenerateConfig:
     """Return the settings of a judging call: greedy, and held to the schema where supported."""
     from inspect_ai.model import GenerateConfig, ResponseSchema
     from inspect_ai.util import JSONSchema
 
+    fields: Values = {"item": [tag], **allowed}
     schema = JSONSchema(
         type="object",
         properties={
-            "item": JSONSchema(type="string", enum=[tag]),
-            "verdict": JSONSchema(type="string", enum=list(labels)),
+            field: JSONSchema(type=_JSON_TYPES[type(known[0])], enum=list(known))
+            for field, known in fields.items()
         },
-        required=["item", "verdict"],
+        required=list(fields),
         additionalProperties=False,
     )
     return GenerateConfig(
@@ -112,20 +160,27 @@ async def ask(model: Model, prompt: str, *, tag: str, labels: Sequence[str]) -> 
     Raises:
         JudgeError: the judge cannot be reached or fails; the run is then incomplete.
     """
+    said = await ask_values(model, prompt, tag=tag, allowed={"verdict": labels})
+    label = None if said.values is None else str(said.values["verdict"])
+    return Verdict(label, said.reason, said.attempts)
+
+
+async def ask_values(model: Model, prompt: str, *, tag: str, allowed: Values) -> ValuesVerdict:
+    """Return a judge's value for each field; arguments and errors as for `ask`."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
-    request = verdict_request(tag, labels)
+    request = values_request(tag, allowed)
     messages: list[Any] = [ChatMessageUser(content=f"{prompt}\n\n{request}")]
     for attempt in range(1, ATTEMPTS + 1):
-        reply = await _reply(model, messages, verdict_config(tag, labels))
-        label = parse_verdict(reply, tag=tag, labels=labels)
-        if label is not None:
-            return Verdict(label, None, attempt)
+        reply = await _reply(model, messages, verdict_config(tag, allowed))
+        values = parse_values(reply, tag=tag, allowed=allowed)
+        if values is not None:
+            return ValuesVerdict(values, None, attempt)
         messages += [
             ChatMessageAssistant(content=reply or "(nothing)"),
             ChatMessageUser(content=f"That could not be read. {request}"),
         ]
-    return Verdict(None, UNPARSABLE, ATTEMPTS)
+    return ValuesVerdict(None, UNPARSABLE, ATTEMPTS)
 
 
 async def _reply(model: Model, messages: list[Any], config: GenerateConfig) -> str:
