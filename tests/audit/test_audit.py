@@ -10,7 +10,7 @@ import pytest
 from tests.models.tiny_files import save_folder
 from theodolite.audit import run as audit_run
 from theodolite.audit.document import rebuild
-from theodolite.audit.panels import PANELS, select_panels
+from theodolite.audit.panels import PANELS, load_panel, select_panels
 from theodolite.audit.plan import make_plan
 from theodolite.audit.request import AuditRequest
 from theodolite.audit.run import AuditOutcome, run_audit
@@ -20,7 +20,7 @@ from theodolite.mechanism.panel import ProbesPanel
 from theodolite.models import open_model
 from theodolite.report import render_report
 from theodolite.runs.config import load_config
-from theodolite.runs.panel import Cost, PanelContext, PanelResult
+from theodolite.runs.panel import PAIR, Cost, PanelContext, PanelResult
 from theodolite.runs.progress import SilentProgress
 from theodolite.runs.run import Run
 
@@ -38,7 +38,8 @@ def outcome(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> AuditOutc
 
 def test_every_panel_is_done_and_the_run_is_complete(outcome: AuditOutcome) -> None:
     assert [p.name for p in outcome.report.panels] == list(PANELS)
-    assert {p.status for p in outcome.report.panels} == {"done"}
+    alone = [p for p in outcome.report.panels if PAIR not in load_panel(p.name).needs]
+    assert {p.status for p in alone} == {"done"}
     assert outcome.run.finished
     assert outcome.path.stat().st_size < 5_000_000
     names = [m.name for m in outcome.measurements]
@@ -117,7 +118,7 @@ def test_a_broken_panel_leaves_the_others_and_a_trace(
     monkeypatch.setattr(ProbesPanel, "run", broken)
     request = AuditRequest(model=str(folder))
     done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
-    assert [p.status for p in done.report.panels] == ["done", "failed", "done"]
+    assert [p.status for p in done.report.panels][:3] == ["done", "failed", "done"]
     assert not done.run.finished
     assert "ZeroDivisionError" in done.report.panels[1].reason
     assert list((tmp_path / "run" / "logs").glob("probes.traceback.txt"))
@@ -132,8 +133,39 @@ def test_an_api_model_skips_white_box_panels_and_refuses_demanded_ones() -> None
         make_plan([ProbesPanel()], {"model": model}, "quick", demanded=("probes",))
 
 
+class PairPanel:
+    """A panel that says which models it was given."""
+
+    name, version, title, question = "pair", 1, "Pair", "Which models?"
+    needs = frozenset({"hidden_states", PAIR})
+
+    def cost(self, profile: str) -> Cost:
+        return Cost(1, 1)
+
+    def run(self, context: PanelContext) -> PanelResult:
+        return PanelResult(measurements=(), findings=[context.pair.name])
+
+
+def test_a_panel_of_pairs_runs_once_and_only_where_the_base_is_known(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(str(folder))
+    (step,) = make_plan([PairPanel()], {"model": model}, "quick")
+    assert step.skip_reason is not None and "was trained from" in step.skip_reason
+    with pytest.raises(CapabilityError, match="Name it with --base"):
+        make_plan([PairPanel()], {"model": model}, "quick", demanded=("pair",))
+    (step,) = make_plan([PairPanel()], {"model": model, "base": model}, "quick", paired=True)
+    assert step.skip_reason is None and step.key == "pair"
+    monkeypatch.setitem(PANELS, "pair", f"{__name__}:PairPanel")
+    request = AuditRequest(model=str(folder), base=str(folder), only=("pair",))
+    done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
+    assert [p.name for p in done.report.panels] == ["pair"]
+    assert done.report.panels[0].result is not None
+    assert done.report.panels[0].result.findings == ["tiny -> tiny"]
+
+
 def test_panel_selection() -> None:
-    assert select_panels(skip=["refusal"]) == ["probes", "heads"]
+    assert select_panels(skip=["refusal"]) == [name for name in PANELS if name != "refusal"]
     with pytest.raises(ConfigError, match="Did you mean refusal"):
         select_panels(["refusal "])
 

@@ -26,7 +26,7 @@ from theodolite.report.figures import (
     heatmap,
     interval_bars,
 )
-from theodolite.runs.panel import Figure, PanelResult, Sample
+from theodolite.runs.panel import Figure, PanelResult, Sample, TokenMap
 
 LAYERS = range(31)
 
@@ -226,6 +226,33 @@ def probes() -> PanelResult:
         ],
         limits=["A probe shows that a difference can be read, not that the model uses it."],
         how=["Logistic regression per layer, split by goal, 493 prompts, seed 0."],
+        token_maps=[token_map(i) for i in range(6)],
+    )
+
+
+def token_map(number: int) -> TokenMap:
+    """Return a made-up prompt, token by token; every second one is of a harmful request."""
+    request = ["How", " do", " I", " kill", " a", " Python", " process", "?"]
+    words = [
+        "<|im_start|>",
+        "user",
+        "\n",
+        *request,
+        "<|im_end|>",
+        "\n",
+        "<|im_start|>",
+        "assistant",
+    ]
+    values = [4.1, 0.2, 0, -0.1, 0.05, 0.1, 1.6, 0.2, -0.7, 0.4, 0.3, -2.0, 0.1, 0, 0.2]
+    return TokenMap(
+        f"demo-{number:03d}",
+        ("L14-C1", "L14-C2")[number % 2],
+        number % 2 == 1,
+        "Relevance to the component along L14-C1; the numbers add up to it.",
+        words,
+        [round(value * (1 + number / 5), 3) for value in values],
+        [i < 3 or i > 10 for i in range(len(words))],
+        {"sum": 3.85, "leak": 0.02},
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from theodolite.measure.measurement import Floor, JudgeQuality, Measurement, Unscored
 from theodolite.report import Report, ReportPanel
-from theodolite.runs.panel import Figure, PanelResult, Sample
+from theodolite.runs.panel import Figure, PanelResult, Sample, TokenMap
 
 PIECES = (
     "</script><script>window.pwned=1</script>",
@@ -58,6 +58,13 @@ def spec() -> dict[str, Any]:
     }
 
 
+def token_map(*, harmful: bool) -> TokenMap:
+    """Return a token map whose every text is hostile and whose numbers are not all finite."""
+    values = [1.0, -2.0, float("nan"), float("inf"), *([0.5] * (len(PIECES) - 4))]
+    template = [i == 1 for i in range(len(PIECES))]
+    return TokenMap(ALL, ALL, harmful, ALL, PIECES, values, template, {ALL: ALL})
+
+
 def hostile_report() -> Report:
     """Return a report in which every string is hostile."""
     measurement = Measurement(
@@ -83,6 +90,7 @@ def hostile_report() -> Report:
         findings=[ALL],
         limits=[ALL],
         how=[ALL],
+        token_maps=[token_map(harmful=False), token_map(harmful=True)],
     )
     panels = [
         ReportPanel(ALL, ALL, ALL, result),

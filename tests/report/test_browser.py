@@ -102,6 +102,37 @@ def test_samples_are_listed_filtered_and_harmful_ones_have_no_text(
     assert labels == ["refusal"]
 
 
+def test_tokens_are_coloured_words_and_harmful_ones_have_no_text(
+    browser: Browser, pages: dict[str, Path]
+) -> None:
+    browser.open(pages["demo"])
+    cards = "[...document.querySelectorAll('.token-card')]"
+    assert browser.evaluate(f"{cards}.length") == 4
+    browser.evaluate("[...document.querySelectorAll('.token-list > button')].at(-1).click()")
+    assert browser.evaluate(f"{cards}.length") == 6
+    shown = browser.evaluate(f"{cards}[0].querySelector('.tokens').textContent")
+    assert "How do I kill a Python process?" in shown and "\\n" in shown
+    hidden = browser.evaluate(f"{cards}[1].querySelector('.tokens').textContent")
+    assert "kill" not in hidden and "<|im_start|>" in hidden and "7" in hidden
+    weights = browser.evaluate(
+        f"{cards}[0].querySelectorAll('.token.up').length + ' ' + "
+        f"{cards}[0].querySelectorAll('.token.down').length"
+    )
+    assert weights == "6 2"
+    browser.evaluate(f"{cards}[0].querySelector('.token.up').click()")
+    note = browser.evaluate(f"{cards}[0].querySelector('.token-note').textContent")
+    assert note == "“do” (token 5): +0.05"
+    ground = f"getComputedStyle({cards}[0].querySelector('.token.up')).backgroundColor"
+    light = browser.evaluate(ground)
+    assert light.startswith("rgba(222, 128, 52")
+    browser.evaluate("document.querySelectorAll('.token-list .chooser button')[1].click()")
+    assert (
+        browser.evaluate(f"{cards}.map(c => c.querySelector('.badge').textContent)")
+        == ["L14-C1"] * 3
+    )
+    assert_quiet(browser)
+
+
 def test_the_theme_follows_the_system_and_the_button(
     browser: Browser, pages: dict[str, Path]
 ) -> None:

@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report import hostile
-from theodolite.report.budget import CELL_CHARACTERS, ROWS_PER_TABLE, TEXT_CHARACTERS, Budget
+from theodolite.report.budget import (
+    CELL_CHARACTERS,
+    ROWS_PER_TABLE,
+    TEXT_CHARACTERS,
+    TOKENS_PER_MAP,
+    Budget,
+)
 from theodolite.report.figures import (
     Series,
     curve_by_layer,
@@ -21,7 +27,8 @@ from theodolite.report.figures import (
 )
 from theodolite.report.samples import sample_record, sample_records
 from theodolite.report.tables import data_table
-from theodolite.runs.panel import Sample
+from theodolite.report.token_maps import token_map_record, token_map_records
+from theodolite.runs.panel import Sample, TokenMap
 
 SECRET = "an example of a harmful sentence"
 
@@ -104,6 +111,47 @@ def test_samples_stop_at_the_budget_and_the_rest_is_counted() -> None:
     records, left_out = sample_records(many, show_text=False, budget=Budget(20_000))
     assert 0 < len(records) < 50
     assert len(records) + left_out == 50
+
+
+def one_map(**changes: object) -> TokenMap:
+    fields: dict[str, object] = {
+        "id": "m",
+        "label": "L3-C1",
+        "harmful": True,
+        "about": "relevance",
+        "tokens": ["<s>", " steal", "\u202e", "\n"],
+        "values": [9.0, 0.12345, -2.0, math.nan],
+        "template": [True, False, False, False],
+        "meta": {"note": f"it said {SECRET}", "leak": 0.5},
+    }
+    return TokenMap(**(fields | changes))  # type: ignore[arg-type]
+
+
+def test_a_harmful_token_map_has_places_and_numbers_but_no_words() -> None:
+    record = token_map_record(one_map(), show_text=False)
+    assert record["tokens"] == [["<s>", 9.0, 1], [None, 0.123, 0], [None, -2.0, 0], [None, None, 0]]
+    assert record["facts"] == [["leak", "0.5"]] and record["hidden"]
+    assert "steal" not in json.dumps(record)
+    # The template's tokens do not set the scale.
+    assert record["scale"] == 2.0
+
+
+def test_a_token_map_that_may_be_shown_is_escaped() -> None:
+    record = token_map_record(one_map(), show_text=True)
+    assert [token[0] for token in record["tokens"]] == ["<s>", " steal", "\\u202e", "\\n"]
+    harmless = token_map_record(one_map(harmful=False), show_text=False)
+    assert harmless["tokens"] == record["tokens"] and not harmless["hidden"]
+    alone = token_map_record(one_map(template=[True] * 4), show_text=False)
+    assert alone["scale"] == 9.0
+
+
+def test_long_and_many_token_maps_are_cut_and_counted() -> None:
+    size = TOKENS_PER_MAP + 7
+    long = one_map(tokens=["a"] * size, values=[1.0] * size, template=[False] * size)
+    record = token_map_record(long, show_text=True)
+    assert (record["start"], record["count"], len(record["tokens"])) == (7, size, TOKENS_PER_MAP)
+    records, left_out = token_map_records([long] * 9, show_text=True, budget=Budget(20_000))
+    assert 0 < len(records) < 9 and len(records) + left_out == 9
 
 
 def test_a_hostile_spec_loses_markup_and_what_fetches() -> None:

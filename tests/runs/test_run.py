@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from theodolite.measure.measurement import (
     not_measured,
 )
 from theodolite.runs.folder import safe_name
-from theodolite.runs.panel import Figure, PanelResult, Sample
+from theodolite.runs.panel import Figure, PanelResult, Sample, TokenMap
 from theodolite.runs.run import Run
 
 FULL = Measurement(
@@ -46,6 +47,9 @@ RESULT = PanelResult(
     limits=("Ten items.",),
     how=("Greedy.",),
     labels={"refusal/harmful": "harmful requests refused"},
+    token_maps=(
+        TokenMap("a", "L3-C1", True, "said", ["<s>", " a\u202e"], [1.0, -0.5], [True, False]),
+    ),
 )
 
 
@@ -70,6 +74,12 @@ def test_a_panel_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     )
     assert (back.samples, back.findings) == (RESULT.samples, RESULT.findings)
     assert (back.limits, back.how) == (RESULT.limits, RESULT.how)
+    assert back.token_maps == RESULT.token_maps
+    words = run.path / "panels" / "refusal.json"
+    old = json.loads(words.read_text("utf-8"))
+    del old["token_maps"]  # as runs of earlier versions were written
+    words.write_text(json.dumps(old), "utf-8")
+    assert run.load_panel("refusal").token_maps == ()
     assert back.labels == RESULT.labels
     assert run.panel_names() == ["refusal"] and run.table_names() == ["refusal/items"]
     assert [m for _, m in run.load_measurements_by_panel()] == [FULL, NONE, FULL]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from theodolite.errors import CapabilityError
-from theodolite.runs.panel import ModelHandle, Panel, step_key
+from theodolite.runs.panel import PAIR, ModelHandle, Panel, step_key
 
 # Costs are stated for the default model; time grows about in proportion to the parameters.
 DEFAULT_PARAMETERS = 135e6
@@ -48,32 +48,49 @@ def make_plan(
     profile: str,
     *,
     demanded: Sequence[str] = (),
+    paired: bool = False,
 ) -> list[Step]:
     """Return the steps of an audit in order, the unable ones marked with their reason.
 
     Args:
         models: `model` and, where given, `base`.
         demanded: panels the user asked for by name; these refuse instead of being skipped.
-    Raises: CapabilityError: a demanded panel needs what the model's handle cannot do.
+        paired: it is known what the model was trained from.
+    Raises: CapabilityError: a demanded panel needs what the model's handle cannot do, or the model
+        it was trained from, which is not known.
     """
     steps = []
     for panel in panels:
         for role, model in models.items():
+            if PAIR in panel.needs and role != "model":
+                continue
             cost = panel.cost(profile)
             factor = parameter_count(model) / DEFAULT_PARAMETERS
-            missing = sorted(panel.needs - model.capabilities)
-            reason = None
-            if missing:
-                reason = f"needs {', '.join(missing)}, which {model.ref} does not offer"
-                if panel.name in demanded:
-                    raise CapabilityError(
-                        f"The panel {panel.name} on {model.ref}",
-                        f"it needs {', '.join(missing)}",
-                        "Open the model from its weights, or leave the panel out with --skip",
-                    )
+            missing, help_ = _missing(panel, model, paired)
+            reason = f"needs {missing}" if missing else None
+            if missing and panel.name in demanded:
+                raise CapabilityError(
+                    f"The panel {panel.name} on {model.ref}", f"it needs {missing}", help_
+                )
             key = step_key(panel.name, role)
             steps.append(Step(key, panel, role, cost.seconds * factor, cost.tokens, reason))
     return steps
+
+
+def _missing(panel: Panel, model: ModelHandle, paired: bool) -> tuple[str, str]:
+    """Return what a panel needs and does not get, and what would help; "" where it has all."""
+    missing = sorted(panel.needs - {PAIR} - model.capabilities)
+    if missing:
+        return (
+            f"{', '.join(missing)}, which {model.ref} does not offer",
+            "Open the model from its weights, or leave the panel out with --skip",
+        )
+    if PAIR in panel.needs and not paired:
+        return (
+            "the model that this one was trained from, and it is not known",
+            "Name it with --base, or leave the panel out with --skip",
+        )
+    return "", ""
 
 
 def parameter_count(model: Any) -> float:

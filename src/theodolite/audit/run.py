@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from theodolite.errors import ConfigError, Interrupted, RunError, TheodoliteErro
 from theodolite.measure.measurement import Measurement
 from theodolite.providers.opening import identity_of
 from theodolite.report.document import Report, ReportPanel
-from theodolite.runs.panel import PROFILES, PanelContext, PanelResult, Progress
+from theodolite.runs.panel import PAIR, PROFILES, PanelContext, PanelResult, Progress
 from theodolite.runs.run import Run
 from theodolite.text.suggest import nearest
 
@@ -61,12 +61,16 @@ def run_audit(
     if request.base is not None:
         models["base"] = open_model(request.base, **opening)
     steps = make_plan(
-        [load_panel(name) for name in names], models, request.profile, demanded=request.only
+        [load_panel(name) for name in names],
+        models,
+        request.profile,
+        demanded=request.only,
+        paired=trained_from(request) is not None,
     )
     run = open_run(request, models, out=out, resume=resume)
     with run:
         announce(steps, run, progress)
-        panels = [run_step(step, models[step.role], request, run, progress) for step in steps]
+        panels = [run_step(step, models, request, run, progress) for step in steps]
         plan = [step.as_row(panel.seconds) for step, panel in zip(steps, panels, strict=True)]
         store_steps(run, panels, plan)
         report = assemble(run, request, panels, plan)
@@ -74,6 +78,29 @@ def run_audit(
         if all(panel.status != "failed" for panel in panels):
             run.commit()
     return AuditOutcome(run, report, path, report.measurements())
+
+
+def trained_from(request: AuditRequest) -> str | None:
+    """Return the reference of the model that the audited one was trained from; None: not known."""
+    from theodolite.models.known_pair import known_base
+
+    return known_base(request.model, base=request.base, adapter=request.adapter)
+
+
+def open_pair_of(request: AuditRequest, models: Mapping[str, Any]) -> Any:
+    """Return the model beside the one it was trained from; what is open already is used."""
+    from theodolite.models.known_pair import open_known_pair
+    from theodolite.models.pair import ModelPair
+
+    if "base" in models:
+        return ModelPair(models["base"], models["model"])
+    return open_known_pair(
+        request.model,
+        adapter=request.adapter,
+        dtype=request.dtype,
+        device=request.device,
+        revision=request.revision,
+    )
 
 
 def check_profile(profile: str) -> None:
@@ -126,7 +153,7 @@ def duration(seconds: float) -> str:
 
 
 def run_step(
-    step: Step, model: Any, request: AuditRequest, run: Run, progress: Progress
+    step: Step, models: Mapping[str, Any], request: AuditRequest, run: Run, progress: Progress
 ) -> ReportPanel:
     """Run one panel, or take its stored result; a failure becomes a value with a reason."""
     panel = step.panel
@@ -143,7 +170,7 @@ def run_step(
     if run.panel_done(step.key, key=str(panel.version)):
         return made("done", run.load_panel(step.key))
     context = PanelContext(
-        model=model,
+        model=models[step.role],
         run=run,
         profile=request.profile,
         seed=request.seed,
@@ -153,6 +180,8 @@ def run_step(
         role=step.role,
     )
     try:
+        if PAIR in panel.needs:
+            context = replace(context, pair=open_pair_of(request, models))
         result = panel.run(context)
     except (Interrupted, RunError):
         raise

@@ -157,7 +157,7 @@ def merged(*parts: tuple[PanelResult, int]) -> PanelResult:
     order = dict.fromkeys([*leading, *every])
     together: dict[str, Any] = {
         name: [entry for result in results for entry in getattr(result, name)]
-        for name in ("figures", "samples", "how")
+        for name in ("figures", "samples", "token_maps", "how")
     }
     return PanelResult(
         measurements=[by_name[name] for name in order],

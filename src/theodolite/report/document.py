@@ -29,6 +29,7 @@ from theodolite.report.rows import MeasurementRow, measurement_rows
 from theodolite.report.samples import sample_records
 from theodolite.report.summary import asked_sentence, sureness_sentences
 from theodolite.report.tables import DataTable, data_table
+from theodolite.report.token_maps import token_map_records
 from theodolite.runs.atomic import as_run_error, write_text
 from theodolite.runs.figures import number
 from theodolite.runs.panel import Figure, PanelResult
@@ -139,6 +140,7 @@ class _Content:
     show_text: bool
     figures: list[dict[str, Any]] = field(default_factory=list)
     samples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    token_maps: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     figure_room: Budget = field(default_factory=lambda: Budget(FIGURE_BYTES))
     sample_room: Budget = field(default_factory=lambda: Budget(SAMPLE_BYTES))
     table_room: Budget = field(default_factory=lambda: Budget(TABLE_BYTES))
@@ -186,7 +188,11 @@ def _values(report: Report, show_text: bool) -> dict[str, Any]:
         "command": report.command(),
         "compare": f"theodolite compare {shlex.quote(report.run_id)} OTHER_RUN",
         "show_text": show_text,
-        "island": {"figures": content.figures, "samples": content.samples},
+        "island": {
+            "figures": content.figures,
+            "samples": content.samples,
+            "tokens": content.token_maps,
+        },
     }
 
 
@@ -198,6 +204,11 @@ def _panel_values(panel: ReportPanel, anchor: str, content: _Content) -> dict[st
     )
     if records:
         content.samples[anchor] = records
+    maps, maps_left_out = token_map_records(
+        result.token_maps, show_text=content.show_text, budget=content.sample_room
+    )
+    if maps:
+        content.token_maps[anchor] = maps
     rows = content.rows(result)
     tables = [pair for pair in result.tables.items() if pair[0] not in used]
     parts_left_out = len(tables[TABLES_PER_PANEL:]) + len(result.figures[FIGURES_PER_PANEL:])
@@ -216,6 +227,9 @@ def _panel_values(panel: ReportPanel, anchor: str, content: _Content) -> dict[st
         "samples": len(records),
         "samples_hidden": sum("hidden" in record for record in records),
         "samples_left_out": left_out,
+        "token_maps": len(maps),
+        "token_maps_hidden": sum(one["hidden"] for one in maps),
+        "token_maps_left_out": maps_left_out,
         "how": content.sentences(result.how),
         "limits": content.sentences(result.limits),
     }

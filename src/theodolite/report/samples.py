@@ -37,7 +37,7 @@ def sample_record(sample: Sample, *, show_text: bool) -> dict[str, Any]:
         "id": escape(sample.id, 120),
         "label": escape(sample.label, 60),
         "harmful": sample.harmful,
-        "facts": _facts(sample.meta, hidden),
+        "facts": facts_of(sample.meta, hidden),
     }
     if hidden:
         return record | {
@@ -57,7 +57,8 @@ def _text(text: str) -> str:
     return shown
 
 
-def _facts(meta: Mapping[str, Any], hidden: bool) -> list[list[str]]:
+def facts_of(meta: Mapping[str, Any], hidden: bool) -> list[list[str]]:
+    """Return the facts beside a sample as pairs of words; a hidden one's hold no free text."""
     facts = []
     for key, value in list(meta.items())[:20]:
         if isinstance(value, bool):

@@ -72,6 +72,32 @@ class Sample:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TokenMap:
+    """A prompt cut into tokens with a number each, drawn as text with coloured ground.
+
+    Args:
+        id, label, harmful, meta: as of a `Sample`; a reader may choose by label.
+        about: what the numbers are, in words.
+        tokens: the text of each token.
+        values: one per token; above 0 speaks for, below 0 against.
+        template: whether a token belongs to the chat template, not to the request.
+    """
+
+    id: str
+    label: str
+    harmful: bool
+    about: str
+    tokens: Sequence[str]
+    values: Sequence[float]
+    template: Sequence[bool]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+# What a panel needs, beside what a model's handle can do: the model it was trained from.
+PAIR = "pair"
+
+
 def step_key(panel: str, role: str) -> str:
     """Return the name a panel's result is stored under: `refusal`, or `refusal.base`."""
     return panel if role == "model" else f"{panel}.{role}"
@@ -83,6 +109,7 @@ class PanelContext:
 
     Args:
         role: `model`, or `base` where the panel looks at the model to compare with.
+        pair: the model beside the one it was trained from, for panels that need a `PAIR`.
     """
 
     model: Any
@@ -93,6 +120,7 @@ class PanelContext:
     judge: str | None = None
     show_text: bool = False
     role: str = "model"
+    pair: Any = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +132,7 @@ class PanelResult:
         limits: sentences on what this panel does not show.
         how: sentences on how it was made (sets, sizes, decoding, seeds).
         labels: plain words for figures by name; a reader sees them beside the name.
+        token_maps: prompts with a number per token.
     """
 
     measurements: Sequence[Measurement]
@@ -114,6 +143,7 @@ class PanelResult:
     limits: Sequence[str] = ()
     how: Sequence[str] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    token_maps: Sequence[TokenMap] = ()
 
 
 def extended(result: PanelResult, **more: Any) -> PanelResult:
@@ -126,7 +156,11 @@ def extended(result: PanelResult, **more: Any) -> PanelResult:
 
 
 class Panel(Protocol):
-    """One capability's part of the audit; `version` rises when a panel's numbers change."""
+    """One capability's part of the audit; `version` rises when a panel's numbers change.
+
+    `needs` holds capabilities of the model's handle, and `PAIR` where the panel looks at the model
+    beside the one it was trained from; such a panel runs once, not on the base model too.
+    """
 
     name: str
     version: int

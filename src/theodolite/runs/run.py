@@ -4,6 +4,7 @@ manifest.json          what was asked, with what, on what
 journal.jsonl, units/  finished units (see journal.py)
 measurements.parquet   every figure, one flat row each, with its panel
 tables/ figures/ tensors/ samples/   parquet, Plotly JSON, safetensors, JSON; panel/name
+token_maps/            JSON
 panels/<name>.json     a finished panel; written after everything it points at
 complete               the commit marker, written last
 """
@@ -33,7 +34,7 @@ from theodolite.runs.folder import (
     own_folder,
 )
 from theodolite.runs.journal import Journal
-from theodolite.runs.panel import Figure, PanelResult, Sample
+from theodolite.runs.panel import Figure, PanelResult, Sample, TokenMap
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.runs.tables import (
     MEASUREMENT_COLUMNS,
@@ -269,6 +270,16 @@ class Run:
         """Return a panel's samples, in order."""
         return [Sample(**sample) for sample in self._read("samples", panel)]
 
+    def save_token_maps(self, panel: str, maps: Sequence[TokenMap]) -> None:
+        """Write a panel's token maps, in place of those it had."""
+        path = part_path(self.path / "token_maps", panel, ".json")
+        with self._writing(path):
+            write_text(path, strict_dumps([asdict(one) for one in maps]))
+
+    def load_token_maps(self, panel: str) -> list[TokenMap]:
+        """Return a panel's token maps, in order."""
+        return [TokenMap(**one) for one in self._read("token_maps", panel)]
+
     def save_tensors(self, name: str, tensors: Mapping[str, Any]) -> None:
         """Write torch tensors or numpy arrays as safetensors."""
         path = part_path(self.path / "tensors", name, ".safetensors")
@@ -292,6 +303,8 @@ class Run:
         for figure in result.figures:
             self.save_figure(figure, name)
         self.save_samples(name, result.samples)
+        if result.token_maps:
+            self.save_token_maps(name, result.token_maps)
         self.save_measurements(result.measurements, name)
         path = part_path(self.path / "panels", name, ".json")
         words = {
@@ -302,6 +315,7 @@ class Run:
             "limits": result.limits,
             "how": result.how,
             "labels": result.labels,
+            "token_maps": bool(result.token_maps),
         }
         with self._writing(path):
             write_text(path, strict_dumps(words, indent=1))
@@ -323,6 +337,7 @@ class Run:
             limits=tuple(words["limits"]),
             how=tuple(words["how"]),
             labels=words["labels"],
+            token_maps=tuple(self.load_token_maps(name)) if words.get("token_maps") else (),
         )
 
     def panel_names(self) -> list[str]:

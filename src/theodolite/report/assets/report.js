@@ -1,4 +1,4 @@
-// Figures, samples and the theme of a report. Text of others goes through textContent only.
+// Figures, samples, tokens and the theme of a report. Text of others goes through textContent only.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -178,34 +178,35 @@
       card.append(element("h4", "", "Prompt"), element("pre", "", sample.prompt));
       card.append(element("h4", "", "Completion"), element("pre", "", sample.completion));
     }
-    if (sample.facts.length) {
-      const facts = element("dl", "facts");
-      for (const [name, value] of sample.facts) {
-        const pair = element("div");
-        pair.append(element("dt", "", name), element("dd", "", value));
-        facts.append(pair);
-      }
-      card.append(facts);
-    }
+    if (sample.facts.length) card.append(factList(sample.facts));
     return card;
   }
 
-  function listSamples(details) {
-    const list = details.querySelector(".sample-list");
-    const samples = island.samples[details.dataset.panel] ?? [];
-    const labels = [...new Set(samples.map((sample) => sample.label))].sort();
+  function factList(pairs) {
+    const facts = element("dl", "facts");
+    for (const [name, value] of pairs) {
+      const pair = element("div");
+      pair.append(element("dt", "", name), element("dd", "", value));
+      facts.append(pair);
+    }
+    return facts;
+  }
+
+  // Cards by label, a page at a time.
+  function listCards(list, items, card, page) {
+    const labels = [...new Set(items.map((item) => item.label))].sort();
     let chosen = null;
-    let count = PAGE;
+    let count = page;
 
     function fill() {
-      const matching = samples.filter((sample) => chosen === null || sample.label === chosen);
+      const matching = items.filter((item) => chosen === null || item.label === chosen);
       list.replaceChildren();
       if (labels.length > 1 && labels.length < 12) list.append(chooser());
-      for (const sample of matching.slice(0, count)) list.append(sampleCard(sample));
+      for (const item of matching.slice(0, count)) list.append(card(item));
       if (matching.length <= count) return;
-      const more = element("button", "", `Show ${Math.min(PAGE, matching.length - count)} more`);
+      const more = element("button", "", `Show ${Math.min(page, matching.length - count)} more`);
       more.type = "button";
-      more.addEventListener("click", () => { count += PAGE; fill(); });
+      more.addEventListener("click", () => { count += page; fill(); });
       list.append(more);
     }
 
@@ -215,7 +216,7 @@
         const button = element("button", "", label ?? "all");
         button.type = "button";
         button.setAttribute("aria-pressed", String(label === chosen));
-        button.addEventListener("click", () => { chosen = label; count = PAGE; fill(); });
+        button.addEventListener("click", () => { chosen = label; count = page; fill(); });
         row.append(button);
       }
       return row;
@@ -229,9 +230,78 @@
       details.addEventListener("toggle", () => {
         if (details.open && !details.dataset.filled) {
           details.dataset.filled = "yes";
-          listSamples(details);
+          const samples = island.samples[details.dataset.panel] ?? [];
+          listCards(details.querySelector(".sample-list"), samples, sampleCard, PAGE);
         }
       });
+    }
+  }
+
+  // ---- tokens ------------------------------------------------------------------------------
+  const MAPS = 4;
+  const LARGEST = 5;
+
+  function signed(value) {
+    if (value === null) return "not known";
+    return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)}`;
+  }
+
+  function tokenName(map, i) {
+    const [text] = map.tokens[i];
+    const place = `token ${map.start + i + 1}`;
+    return text === null ? place : `“${text.trim() || text}” (${place})`;
+  }
+
+  function tokenSpan(map, i) {
+    const [text, value, template] = map.tokens[i];
+    const span = element("span", "token", text === null ? String(map.start + i + 1) : text);
+    if (text === null) span.classList.add("place");
+    if (template) span.classList.add("template");
+    else if (value) {
+      span.classList.add(value > 0 ? "up" : "down");
+      span.style.setProperty("--w", Math.min(1, Math.abs(value) / (map.scale || 1)).toFixed(3));
+    }
+    span.dataset.at = i;
+    span.title = signed(value);
+    return span;
+  }
+
+  function largestWords(map) {
+    const own = map.tokens.map((token, i) => i).filter((i) => map.tokens[i][1] && !map.tokens[i][2]);
+    own.sort((a, b) => Math.abs(map.tokens[b][1]) - Math.abs(map.tokens[a][1]));
+    const named = own.slice(0, LARGEST).map((i) => `${tokenName(map, i)} ${signed(map.tokens[i][1])}`);
+    return named.length ? `Largest: ${named.join("; ")}.` : "No token of the request has a number.";
+  }
+
+  function tokenCard(map) {
+    const card = element("article", "token-card");
+    const head = element("header");
+    head.append(element("code", "", map.id), element("span", "badge", map.label));
+    if (map.harmful) head.append(element("span", "badge harmful", "harmful request"));
+    card.append(head, element("p", "fine quiet", map.about));
+    if (map.hidden) card.append(element("p", "fine quiet", "Text not in this file: tokens are shown by their places."));
+    const text = element("p", "tokens");
+    if (map.start) text.append(element("span", "token template", `[${map.start} tokens before] `));
+    map.tokens.forEach((_, i) => text.append(tokenSpan(map, i)));
+    const note = element("p", "token-note", largestWords(map));
+    note.setAttribute("aria-live", "polite");
+    text.addEventListener("click", (event) => {
+      const chosen = event.target.closest(".token[data-at]");
+      if (!chosen) return;
+      for (const other of text.querySelectorAll("[aria-pressed]")) other.removeAttribute("aria-pressed");
+      chosen.setAttribute("aria-pressed", "true");
+      const i = Number(chosen.dataset.at);
+      note.textContent = `${tokenName(map, i)}: ${signed(map.tokens[i][1])}`;
+    });
+    card.append(text, note);
+    if (map.facts.length) card.append(factList(map.facts));
+    return card;
+  }
+
+  function startTokens() {
+    for (const details of document.querySelectorAll("details.token-maps")) {
+      const maps = island.tokens[details.dataset.panel] ?? [];
+      listCards(details.querySelector(".token-list"), maps, tokenCard, MAPS);
     }
   }
 
@@ -263,5 +333,6 @@
   startTheme();
   startFigures();
   startSamples();
+  startTokens();
   startContents();
 })();
