@@ -32,9 +32,11 @@ SUMMARIES = {
     "lens": "Which tokens does each layer point to, and from where on do they part by class?",
     "graft": "What happens when one layer's state is replaced by that of a friendly prompt?",
     "verdict": "Was a failed refusal not recognised, or recognised but not converted?",
+    "triggers": "Which style weakens a refusal, and which words carry it?",
 }
 app = typer.Typer(
-    help="Look inside a model: probes, logit lens, grafting, the recognition verdict, and heads.",
+    help="Look inside a model: probes, logit lens, grafting, the recognition verdict, heads, and "
+    "what safety training wrote.",
     no_args_is_help=True,
 )
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
 
 from theodolite.errors import ConfigError
 from theodolite.mechanism.heads.frames import TEMPLATES as FRAMES
@@ -22,6 +22,7 @@ from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
+    from theodolite.models.pair import ModelPair
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,14 @@ class Entry:
         module: its file.
         templates: the ways it may frame a prompt.
         one_class: harmful requests alone will do; benign ones are a control.
+        paired: it looks at a model beside the one it was trained from: "must" or "may"; "" opens
+            a second model only where one is named.
     """
 
     module: str
     templates: tuple[str, ...] = TEMPLATES
     one_class: bool = False
+    paired: Literal["", "may", "must"] = ""
 
 
 HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
@@ -51,6 +55,9 @@ ANALYSES: Final[Mapping[str, Entry]] = {
         )
         for part in HEADS
     },
+    "residual-space": Entry("theodolite.mechanism.residual_space.explain", paired="must"),
+    "relevance": Entry("theodolite.mechanism.relevance.explain", one_class=True, paired="may"),
+    "triggers": Entry("theodolite.mechanism.triggers.explain"),
 }
 
 
@@ -78,12 +85,18 @@ class ExplainRequest(ModelRequest):
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What an analysis looks at: an open model, the requests, and the model beside it."""
+    """What an analysis looks at: an open model, the requests, and the model beside it.
+
+    Args:
+        base: the model to compare with, where one is named.
+        pair: the model beside the one it was trained from, where the analysis asks for it.
+    """
 
     model: LanguageModel
     requests: Requests
     template: str
     base: LanguageModel | None = None
+    pair: ModelPair | None = None
 
 
 class Analysis(Protocol):
@@ -163,9 +176,8 @@ def run_analysis(
         )
     requests = _requests(name, request)
     with ExitStack() as active:
-        model, inputs = open_requested(request, active)
-        model.require("hidden_states")
-        subject = Subject(cast("LanguageModel", model), requests, request.template, _base(request))
+        subject, inputs = _subject(name, request, requests, active)
+        model = subject.model
         with Run.begin(
             command_of(name),
             model.name,
@@ -195,6 +207,35 @@ def _requests(name: str, request: Any) -> Requests:
             f"--jailbreak has no part in `explain {name}`.", fix="Give wrapped requests as prompts."
         )
     return read_harmful(request.harmful, request.benign, limit=request.limit)
+
+
+def _subject(
+    name: str, request: Any, requests: Requests, active: ExitStack
+) -> tuple[Subject, dict[str, Path]]:
+    """Open what is looked at; its interventions are in place until `active` ends."""
+    from theodolite.models.known_pair import known_base, open_known_pair
+
+    kind = ANALYSES[name].paired
+    known = known_base(request.model, base=request.base, adapter=request.adapter)
+    if kind == "must" or (kind == "may" and known is not None):
+        if request.interventions is not None:
+            raise ConfigError(
+                f"Interventions have no part in `explain {name}`: two models are compared.",
+                fix="Leave them out.",
+            )
+        pair = open_known_pair(
+            request.model,
+            base=request.base,
+            adapter=request.adapter,
+            dtype=request.dtype,
+            device=request.device,
+            revision=request.revision,
+        )
+        return Subject(pair.aligned, requests, request.template, pair.base, pair), {}
+    model, inputs = open_requested(request, active)
+    model.require("hidden_states")
+    opened = cast("LanguageModel", model)
+    return Subject(opened, requests, request.template, _base(request)), inputs
 
 
 def _base(request: ExplainRequest) -> LanguageModel | None:

@@ -29,6 +29,7 @@ from theodolite.mechanism.lens.token_classes import (
     refusal_log_odds,
 )
 from theodolite.mechanism.lens.translator import Translator
+from theodolite.mechanism.lens.vocabulary import shown_token
 from theodolite.text.display import escape
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ __all__ = ["EmotionCurve", "LensResult", "Translator", "emotion_curve", "logit_l
 
 METHOD_VERSION = 1
 _CHUNK_BYTES = 64 * 2**20  # float32 logits held at once
-_LOST = "\N{REPLACEMENT CHARACTER}"
-_SPACE = "\N{OPEN BOX}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +89,9 @@ class LensResult:
     def label(self, token_id: int) -> str:
         """Return a token as it may be shown: its text, with a mark for each outer space.
 
-        Note: parts of characters and spaces of other widths are told apart by id only.
+        Note: as `vocabulary.shown_token`.
         """
-        text = self.tokens[int(token_id)]
-        inner = text.strip(" ")
-        if _LOST in text or not text or (inner and not escape(inner).strip()):
-            return f"#{token_id}"
-        before = len(text) - len(text.lstrip(" "))
-        return _SPACE * before + escape(inner) + _SPACE * (len(text) - before - len(inner))
+        return shown_token(self.tokens[int(token_id)], int(token_id))
 
     def column(self, hidden_index: int) -> int:
         """Return where a hidden_index stands on the axis.

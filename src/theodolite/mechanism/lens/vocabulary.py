@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 CLASSES = ("positive", "negative", "neutral")
 _LOST = "\N{REPLACEMENT CHARACTER}"
+_SPACE = "\N{OPEN BOX}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,18 @@ def token_words(model: LanguageModel) -> list[str | None]:
     control = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
     texts = tokenizer.batch_decode([[i] for i in range(size)], clean_up_tokenization_spaces=False)
     return [_word(text) if i not in control else None for i, text in enumerate(texts)]
+
+
+def shown_token(text: str, token_id: int) -> str:
+    """Return a token as it may be shown: its text, with a mark for each outer space.
+
+    Note: parts of characters and spaces of other widths are told apart by id only.
+    """
+    inner = text.strip(" ")
+    if _LOST in text or not text or (inner and not escape(inner).strip()):
+        return f"#{token_id}"
+    before = len(text) - len(text.lstrip(" "))
+    return _SPACE * before + escape(inner) + _SPACE * (len(text) - before - len(inner))
 
 
 def _word(text: str) -> str | None:

@@ -50,12 +50,31 @@ def text_floor(
 
     Raises: ConfigError: there is no such floor.
     """
+    fitted = _fitted(name, train_texts, train_labels)
+    return np.asarray(fitted.predict(list(test_texts)), np.int64)
+
+
+def text_scores(
+    name: str, train_texts: Sequence[str], train_labels: Labels, test_texts: Sequence[str]
+) -> NDArray[np.float64]:
+    """Return how far test texts lie on class 1's side by a floor that draws a line, axis (text).
+
+    Args:
+        name: `first_word`, `last_word`, `tfidf_svm` or `character_svm`.
+        train_labels: 0 or 1; axis (train text).
+
+    Raises: ConfigError: there is no such floor.
+    """
+    fitted = _fitted(name, train_texts, train_labels)
+    return np.asarray(fitted.decision_function(list(test_texts)), np.float64)
+
+
+def _fitted(name: str, texts: Sequence[str], labels: Labels) -> Any:
     if name not in TEXT_FLOORS:
         raise ConfigError(
             f"There is no text floor {shown(name)}.", fix=did_you_mean(name, TEXT_FLOORS)
         )
-    fitted = _model(name).fit(list(train_texts), train_labels)
-    return np.asarray(fitted.predict(list(test_texts)), np.int64)
+    return _model(name).fit(list(texts), labels)
 
 
 def text_floors(items: Items, splits: Sequence[Split]) -> Mapping[str, Labels]:
