@@ -1,0 +1,1 @@
+"""Loops: measure, correct, and measure the same again."""

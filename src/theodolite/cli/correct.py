@@ -1,0 +1,125 @@
+"""theodolite correct harden: from a weak style to data that closes it, and to the proof."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from theodolite.cli.options import (
+    Adapter,
+    AsJson,
+    Config,
+    Device,
+    Dtype,
+    OutFolder,
+    Resume,
+    Seed,
+    ShowText,
+    resumed_run,
+)
+from theodolite.errors import ConfigError
+from theodolite.text.display import escape
+
+app = typer.Typer(help="Repair what was measured, and measure it again.", no_args_is_help=True)
+
+
+@app.callback()
+def correct() -> None:
+    """Repair what was measured, and measure it again."""
+
+
+@app.command("harden")
+def harden(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Option(help="smollm2-aligned, org/name or a folder.")
+    ] = "smollm2-aligned",
+    adapter: Adapter = None,
+    weakness: Annotated[
+        str | None, typer.Option(help="Run folder of `theodolite explain triggers`.")
+    ] = None,
+    styles: Annotated[
+        str | None, typer.Option(help="Weak styles, joined by commas; default: the weakest found.")
+    ] = None,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Retrain, and measure the same test goals again.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="ssft-chat or dpo.")] = "ssft-chat",
+    exposure: Annotated[
+        str, typer.Option(help="Harmful goals per weak style; several (8,16,48) give a curve.")
+    ] = "48",
+    replay: Annotated[
+        int, typer.Option(help="Harmful goals in other forms, so that what was good stays.")
+    ] = 48,
+    base: Annotated[str | None, typer.Option(help="The model before its safety training.")] = None,
+    prompts: Annotated[
+        str | None, typer.Option(help="File of bare requests with label, split and pair_id.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="So many test pairs, and val pairs; default: all.")
+    ] = None,
+    dtype: Dtype = "auto",
+    device: Device = None,
+    seed: Seed = 0,
+    out: OutFolder = None,
+    resume: Resume = None,
+    config: Config = None,
+    show_text: ShowText = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write training data against a weak style; with --loop, retrain and measure again."""
+    from theodolite.audit.loops.harden import harden as run_harden
+    from theodolite.audit.loops.harden import summary
+    from theodolite.audit.loops.report import write_report
+    from theodolite.audit.loops.request import COMMAND, HardenRequest
+    from theodolite.cli.output import console_progress, print_json, print_rows
+    from theodolite.cli.settings import resolve
+
+    path, asked = resumed_run(resume, COMMAND, out)
+    values = {
+        "model": model,
+        "adapter": adapter,
+        "weakness": weakness,
+        "styles": words(styles),
+        "loop": loop,
+        "method": method,
+        "exposure": numbers(exposure),
+        "replay": replay,
+        "base": base,
+        "prompts": prompts,
+        "limit": limit,
+        "dtype": dtype,
+        "device": device,
+        "seed": seed,
+    }
+    request = resolve(context, HardenRequest, config, values, resumed=asked)
+    with console_progress() as progress:
+        run, result = run_harden(request, progress=progress, out=out, resume=path)
+    report = write_report(run, show_text=show_text)
+    if as_json:
+        print_json(run, result.measurements, result.tables)
+    else:
+        print_rows(f"correct harden, {request.model}", summary(result))
+        for sentence in (*result.findings, *result.limits):
+            typer.echo(escape(sentence))
+    typer.echo(f"Report: {escape(str(report))}", err=as_json)
+
+
+def words(text: str | None) -> tuple[str, ...]:
+    """Return words joined by commas."""
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Return whole numbers joined by commas.
+
+    Raises: ConfigError: one of them is none.
+    """
+    try:
+        return tuple(int(word) for word in words(text))
+    except ValueError:
+        raise ConfigError(
+            f"--exposure {escape(text, 40)!r} is not a list of whole numbers.",
+            fix="Write it like 8,16,48.",
+        ) from None
