@@ -14,6 +14,7 @@ PANELS: dict[str, str] = {
     "refusal": "theodolite.behaviour.refusal.panel:RefusalPanel",
     "probes": "theodolite.mechanism.panel:ProbesPanel",
     "heads": "theodolite.mechanism.heads.panel:HeadsPanel",
+    "residual_space": "theodolite.mechanism.residual_space.panel:ResidualSpacePanel",
 }
 
 
