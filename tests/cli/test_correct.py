@@ -27,6 +27,7 @@ epochs = 1
 max_steps = 1
 clamp = false
 replay = 2
+controls = 2
 """
 WORDS = ("--model", "model", "--config", "tiny.toml", "--exposure", "2", "--limit", "2")
 

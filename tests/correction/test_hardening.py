@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,22 @@ def test_replay_keeps_other_forms_and_other_goals() -> None:
     assert Counter(row.label for row in replay) == {HARMFUL: 4, BENIGN: 4}
     kinds = {style(row.style).kind for row in replay}
     assert kinds == {"benchmark"}
+
+
+def test_benign_requests_without_a_twin_stand_in_the_weak_style_too() -> None:
+    alone = [
+        replace(p, pair_id=None, id=f"{p.id}-x", goal_id=f"{p.goal_id}-x", text=f"Well: {p.text}")
+        for p in requests(3, BENIGN, "train")
+    ]
+    data = made(goals=PromptSet("goals", (*goals(), *alone)))
+    found = [row for row in data.rows if row.source == "hardening-control"]
+    assert {(row.style, row.label) for row in found} == {("opening_phrase", BENIGN)}
+    assert len(found) == 3
+    fewer = made(
+        goals=PromptSet("goals", (*goals(), *alone)),
+        options=HardeningOptions(exposure=6, replay=4, controls=1),
+    )
+    assert sum(row.source == "hardening-control" for row in fewer.rows) == 1
 
 
 def test_a_smaller_exposure_is_a_part_of_a_larger_one() -> None:
@@ -187,8 +204,6 @@ def test_a_target_that_complies_with_harm_is_refused(monkeypatch: pytest.MonkeyP
 
 
 def test_a_goal_in_two_splits_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     row = hardening._row
 
     def leaking(prompt: Prompt, *rest: Any) -> Any:

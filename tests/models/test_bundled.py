@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from theodolite.errors import ModelError
-from theodolite.models.bundled import BUNDLED, bundled_file, installed_parts, pull, state
+from theodolite.models import bundled
+from theodolite.models.bundled import (
+    BUNDLED,
+    bundled_adapter,
+    bundled_file,
+    installed_parts,
+    pull,
+    state,
+)
 
 
 @pytest.fixture
@@ -44,7 +52,6 @@ def test_state_is_told_for_every_model(fake: Path) -> None:
     assert state("fake") == "installed"
     (fake / "packages" / "fakegguf_two" / "part").unlink()
     assert state("fake") == "not installed"
-    assert "not available" in state("smollm2-aligned")
 
 
 def test_other_content_is_refused(fake: Path) -> None:
@@ -108,10 +115,48 @@ def test_failure_of_pip_is_one_sentence(fake: Path, monkeypatch: pytest.MonkeyPa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("smolm2", "Did you mean `smollm2`"), ("smollm2-aligned", "not available")],
-)
-def test_names_that_cannot_be_pulled(name: str, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        pull(name, accept_terms=True)
+def test_an_unknown_name_cannot_be_pulled() -> None:
+    with pytest.raises(ModelError, match="Did you mean `smollm2`"):
+        pull("smolm2", accept_terms=True)
+
+
+@pytest.fixture
+def aligned(fake: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bundled model that is the fake one with an adapter; returns the adapter's weights."""
+    folder = fake / "adapters" / "fake-aligned"
+    folder.mkdir(parents=True)
+    weights = folder / "adapter_model.safetensors"
+    weights.write_bytes(b"weights")
+    model = replace(
+        BUNDLED["smollm2-aligned"],
+        base="fake",
+        adapter_sha256=hashlib.sha256(b"weights").hexdigest(),
+    )
+    monkeypatch.setitem(BUNDLED, "fake-aligned", model)
+    monkeypatch.setattr(bundled, "ADAPTERS", fake / "adapters")
+    return weights
+
+
+def test_a_model_with_an_adapter_says_what_it_consists_of(aligned: Path) -> None:
+    assert bundled_adapter("fake-aligned") == ("fake", aligned.parent)
+    assert bundled_adapter("fake") is None
+    assert bundled_adapter("org/name") is None
+
+
+def test_a_model_with_an_adapter_is_installed_with_its_base(fake: Path, aligned: Path) -> None:
+    assert state("fake-aligned") == "installed"
+    assert bundled_file("fake-aligned") == bundled_file("fake")
+    assert pull("fake-aligned", say=lambda _: None) == bundled_file("fake")
+    (fake / "packages" / "fakegguf_two" / "part").unlink()
+    assert state("fake-aligned") == "not installed"
+    with pytest.raises(ModelError, match="theodolite models pull fake"):
+        bundled_file("fake-aligned")
+
+
+def test_other_weights_of_an_adapter_are_refused(aligned: Path) -> None:
+    aligned.write_bytes(b"weights of another")
+    with pytest.raises(ModelError, match="was changed"):
+        bundled_adapter("fake-aligned")
+    aligned.unlink()
+    with pytest.raises(ModelError, match="is missing"):
+        bundled_adapter("fake-aligned")

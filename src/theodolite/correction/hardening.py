@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 ROWS, CARD, RECIPE = "rows.jsonl", "card.json", "recipe.toml"
 SOURCE: Final = "hardening"
+CONTROL: Final = "hardening-control"
 REPLAY: Final = "replay"
 OWN, OF_BASE = "the model itself", "the model before its safety training"
 
@@ -61,6 +62,8 @@ class HardeningOptions:
     Args:
         method: `ssft-chat`, or `dpo` (the refusal over a bare opener; the answer over a refusal).
         exposure: harmful goals put into each weak style, and as many benign twins.
+        controls: further benign requests, without a twin, put into each weak style: a style in
+            which most is harmful is soon taken for harm itself.
         replay: harmful goals in other forms, and as many benign twins.
         answer_tokens: longest answer to a benign request; one that is cut is left open.
         held_out: let a held-out style be trained on; it is no test of carrying over after that.
@@ -68,6 +71,7 @@ class HardeningOptions:
 
     method: Literal["ssft-chat", "dpo"] = "ssft-chat"
     exposure: int = 48
+    controls: int = 48
     replay: int = 48
     answer_tokens: int = 24
     held_out: bool = False
@@ -102,9 +106,9 @@ class HardeningData:
 
 
 def train_goals() -> PromptSet:
-    """Return the bundled requests that may be trained on: harmful ones and their benign twins."""
+    """Return the bundled requests that may be trained on: harmful, twins, and other benign ones."""
     sets = [bundled("refusal"), bundled("safety_training")]
-    chosen = [p for each in sets for p in each if p.split == "train" and p.pair_id is not None]
+    chosen = [p for each in sets for p in each if p.split == "train"]
     return PromptSet("train goals", tuple(chosen), "bundled refusal and safety_training, train")
 
 
@@ -140,9 +144,9 @@ def hardening_data(
     Note: one greedy answer per benign row.
     """
     options = options or HardeningOptions()
-    weak = _styles(styles, options)
-    pairs = _pairs(goals or train_goals(), options, seed)
-    asked = _asked(pairs, weak, options, seed)
+    weak, goals = _styles(styles, options), goals or train_goals()
+    pairs = _pairs(goals, options, seed)
+    asked = _asked(pairs, _controls(goals, pairs, options, seed), weak, options, seed)
     benign = [prompt for prompt, _ in asked if prompt.label == BENIGN]
     answers, by = _answers(model, base, benign, options, journal, progress)
     rows = tuple(
@@ -169,9 +173,12 @@ def _styles(styles: Sequence[Style | str], options: HardeningOptions) -> list[St
                 "shows whether an effect carries over.",
                 fix="Name another style, or name it yourself to give that up.",
             )
-    if options.exposure < 1 or options.replay < 0 or options.answer_tokens < 1:
+    if (
+        min(options.exposure, options.answer_tokens) < 1
+        or min(options.replay, options.controls) < 0
+    ):
         raise ConfigError(
-            "exposure and answer_tokens must be at least 1, and replay at least 0.",
+            "exposure and answer_tokens must be at least 1, replay and controls at least 0.",
             fix="Change that option.",
         )
     return found
@@ -198,6 +205,18 @@ def _pairs(
             fix="Give benign requests with the `pair_id` of harmful ones.",
         )
     return pairs
+
+
+def _controls(
+    goals: PromptSet,
+    pairs: Sequence[tuple[Prompt, Prompt | None]],
+    options: HardeningOptions,
+    seed: int,
+) -> list[Prompt]:
+    """Return benign requests that are nobody's twin, in an order that the seed decides."""
+    twins = {twin.id for _, twin in pairs if twin is not None}
+    others = [p for p in in_pairs(goals, seed) if p.label == BENIGN and p.id not in twins]
+    return others[: options.controls]
 
 
 def refuse_measured_goals(prompts: Iterable[Prompt], more: Iterable[Prompt] = ()) -> None:
@@ -232,6 +251,7 @@ def _folded(text: str) -> str:
 
 def _asked(
     pairs: Sequence[tuple[Prompt, Prompt | None]],
+    controls: Sequence[Prompt],
     weak: Sequence[Style],
     options: HardeningOptions,
     seed: int,
@@ -241,6 +261,7 @@ def _asked(
     for each in weak:
         for pair in pairs[: options.exposure]:
             asked += [(_in_style(p, each), SOURCE) for p in pair if p is not None]
+        asked += [(_in_style(p, each), CONTROL) for p in controls]
     # From the other end, so that small exposures are replayed with goals of their own.
     others = [s for s in benchmark_styles() if s.name not in {w.name for w in weak}]
     for pair in pairs[::-1][: options.replay]:
@@ -355,9 +376,9 @@ def hardening_recipe(model: str, **settings: Any) -> Recipe:
         settings: fields of the recipe that differ.
     """
     given: dict[str, Any] = {
-        "epochs": 2,
+        "epochs": 4,
         "batch_size": 8,
-        "learning_rate": 1e-4,
+        "learning_rate": 2e-4,
         "schedule": "linear",
         "data": Data(rows=(ROWS,)),
     }

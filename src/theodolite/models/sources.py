@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from theodolite.errors import ModelError
-from theodolite.models.bundled import bundled_file
+from theodolite.models.bundled import BUNDLED, bundled_adapter, bundled_file
 from theodolite.models.gguf import convert_once
 from theodolite.models.refs import Reference
 from theodolite.text.display import escape
@@ -29,11 +29,13 @@ class Source:
     Args:
         revision: the hub commit it stands for, or None.
         content: what decides its numbers, where that is known without hashing its files.
+        adapter: folder of an adapter that belongs to the model and is merged into it.
     """
 
     folder: Path
     revision: str | None = None
     content: Mapping[str, str | int] | None = None
+    adapter: Path | None = None
 
 
 def locate(reference: Reference, *, revision: str | None, code: bool, verify: bool) -> Source:
@@ -58,12 +60,23 @@ def locate(reference: Reference, *, revision: str | None, code: bool, verify: bo
     elif reference.kind == "folder":
         source = Source(Path(reference.target))
     else:
-        bundled = reference.kind == "bundled"
-        path = bundled_file(reference.target, verify=verify) if bundled else Path(reference.target)
-        converted = convert_once(path, verify=verify)
-        source = Source(converted.folder, content=converted.content)
+        source = _converted(reference, verify)
     check_folder(source.folder, reference.text)
     return source
+
+
+def _converted(reference: Reference, verify: bool) -> Source:
+    """Return the converted GGUF file of a reference, with the adapter that belongs to it."""
+    if reference.kind != "bundled":
+        converted = convert_once(Path(reference.target), verify=verify)
+        return Source(converted.folder, content=converted.content)
+    name = reference.target
+    converted = convert_once(bundled_file(name, verify=verify), verify=verify)
+    pair = bundled_adapter(name, verify=verify)
+    if pair is None:
+        return Source(converted.folder, content=converted.content)
+    content = {**converted.content, "adapter": BUNDLED[name].adapter_sha256}
+    return Source(converted.folder, content=content, adapter=pair[1])
 
 
 def check_folder(folder: Path, shown: str) -> None:

@@ -51,6 +51,7 @@ def request_of(tmp_path_factory: pytest.TempPathFactory) -> HardenRequest:
         loop=True,
         exposure=(3,),
         replay=2,
+        controls=2,
         limit=2,
         max_tokens=4,
         answer_tokens=4,

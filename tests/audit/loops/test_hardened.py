@@ -117,6 +117,27 @@ def test_false_refusals_that_rise_stand_in_the_findings() -> None:
     assert "benign in 'opening_phrase' 0% to 100% refused, +100 points" in said
 
 
+@settings(max_examples=15)
+@given(st.tuples(CELLS, CELLS, CELLS, CELLS))
+def test_the_gap_is_what_harm_moved_beyond_its_twins(
+    cells: tuple[dict[str, list[int]], ...],
+) -> None:
+    found = hardened(*cells[:2], benign=(cells[2], cells[3]))
+    for style in STYLES:
+        expected = oracle.change(cells[0], cells[1], [style])
+        expected -= oracle.change(cells[2], cells[3], [style])
+        assert found.gap_change(AFTER, style).value == pytest.approx(expected)
+
+
+def test_a_repair_that_learnt_the_style_alone_is_said_to_have() -> None:
+    weak = table(opening_phrase=[0] * 12)
+    said = " ".join(hardened(weak, table(), benign=(weak, table())).findings())
+    assert "that it tells harm apart better there is not shown" in said
+    calm = table(opening_phrase=[0] * 11 + [1])
+    learnt = " ".join(hardened(weak, table(), benign=(calm, calm)).findings())
+    assert "gap between both in 'opening_phrase' +100 points" in learnt
+
+
 def test_conditions_that_were_asked_other_requests_are_refused() -> None:
     short = {style: row[:-1] for style, row in table().items()}
     with pytest.raises(DataError, match="other requests"):

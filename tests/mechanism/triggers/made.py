@@ -27,6 +27,7 @@ def outcomes_of(
         clusters=tuple(f"goal-{i}" for i in range(width)),
         verdicts=np.array([[VERDICT[v] for v in row] for row in table.values()], dtype="<U12"),
         log_odds=None if odds is None else np.array(odds, np.float64),
+        pairs=tuple(f"pair-{i}" for i in range(width)),
     )
 
 

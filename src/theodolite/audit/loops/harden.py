@@ -185,6 +185,7 @@ class _Steps:
             options=HardeningOptions(
                 method=request.method,
                 exposure=rows,
+                controls=request.controls,
                 replay=request.replay,
                 answer_tokens=request.answer_tokens,
                 held_out=bool(request.styles),
@@ -375,6 +376,7 @@ def summary(result: PanelResult) -> list[dict[str, Any]]:
             "after": _cell(row, "after"),
             "change": _cell(row, "change"),
             "p (Holm)": "" if row.get("p_holm") is None else f"{row['p_holm']:.2g}",
+            "gap": _cell(row, "gap_change") if row["class"] == HARMFUL else "",
         }
         for row in result.tables["hardened"]
     ]

@@ -30,6 +30,7 @@ class HardenRequest(ModelRequest):
         loop: retrain and measure again; else data and recipe are written and nothing is trained.
         method: ssft-chat or dpo.
         exposure: harmful goals put into each weak style; several give a curve of resilience.
+        controls: benign requests without a twin put into each weak style.
         replay: harmful goals in other forms, so that what was good stays.
         answer_tokens: longest answer to a benign training request.
         base: the model before its safety training, for benign requests that `model` refuses;
@@ -50,6 +51,7 @@ class HardenRequest(ModelRequest):
     loop: bool = False
     method: Literal["ssft-chat", "dpo"] = "ssft-chat"
     exposure: tuple[int, ...] = (48,)
+    controls: int = 48
     replay: int = 48
     answer_tokens: int = 24
     base: str | None = None
@@ -58,8 +60,8 @@ class HardenRequest(ModelRequest):
     max_tokens: int = 16
     clamp: bool = True
     tokens: str = "en"
-    epochs: int = 2
-    learning_rate: float = 1e-4
+    epochs: int = 4
+    learning_rate: float = 2e-4
     max_steps: int | None = None
 
 

@@ -45,6 +45,7 @@ class StyleOutcomes:
             request).
         log_odds: nats, refusing over friendly first tokens, NaN where not asked; axes (style,
             request); None where not read.
+        pairs: what joins a harmful request and its benign twin; "" where there is no twin.
     """
 
     label: str
@@ -53,6 +54,7 @@ class StyleOutcomes:
     clusters: tuple[str, ...]
     verdicts: NDArray[np.str_]
     log_odds: Floats | None = None
+    pairs: tuple[str, ...] = ()
 
     @property
     def wrapped(self) -> tuple[str, ...]:

@@ -151,6 +151,7 @@ class StyleWeakness:
                 "style": style_name,
                 "prompt_id": prompt,
                 "cluster": cluster,
+                "pair": side.pairs[column] if side.pairs else "",
                 "verdict": str(side.verdicts[place, column]),
                 "log_odds": None if side.log_odds is None else float(side.log_odds[place, column]),
             }
@@ -258,6 +259,7 @@ class _Grid:
             clusters=tuple(cluster_of(prompt) for prompt in self.bare),
             verdicts=table,
             log_odds=nats,
+            pairs=tuple(prompt.pair_id or "" for prompt in self.bare),
         )
 
 
@@ -305,4 +307,5 @@ def _loaded(rows: Sequence[dict[str, Any]]) -> StyleOutcomes:
         clusters=tuple(row["cluster"] for row in first),
         verdicts=np.array([row["verdict"] for row in rows], dtype="<U12").reshape(shape),
         log_odds=None if all(o is None for o in odds) else nats,
+        pairs=tuple(row["pair"] for row in first),
     )
