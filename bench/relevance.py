@@ -28,6 +28,7 @@ from theodolite.mechanism.relevance import relevance
 from theodolite.mechanism.relevance.backward import relevance_rules
 from theodolite.mechanism.states import encode_for_states
 from theodolite.models import open_model
+from theodolite.models.taps import read
 
 N_PROMPTS = 8
 DEPTH = 15
@@ -51,10 +52,11 @@ def one_by_one(model: Any, prompts: Sequence[Prompt], targets: Sequence[Directio
             for target in targets:
                 vector = torch.from_numpy(target.vector).float()
                 embedded = model.anatomy.embed(ids).detach().requires_grad_(True)
-                output = model.module(
-                    inputs_embeds=embedded, use_cache=False, output_hidden_states=True
-                )
-                (output.hidden_states[target.hidden_index][0, -1] @ vector).backward()
+                stream: dict[int, torch.Tensor] = {}
+                tap = model.anatomy.tap(target.hidden_index - 1, "resid_post")
+                with read({0: tap}, stream.__setitem__):
+                    model.module(inputs_embeds=embedded, use_cache=False)
+                (stream[0][0, -1] @ vector).backward()
                 columns.append((embedded * embedded.grad).sum(-1)[0].detach().numpy())
             rows.append(np.stack(columns, axis=1))
     return np.concatenate(rows)

@@ -28,7 +28,10 @@ LIGHT = {
     "unknown profile": (["audit", "--profile", "quik"], "Did you mean quick"),
     "unknown panel": (["audit", "--only", "refusl"], "Did you mean refusal"),
     "unknown benchmark": (["eval", "refusel"], "Did you mean 'refusal'"),
-    "nothing left": (["audit", "--skip", "refusal,probes,heads"], "No panel is left"),
+    "nothing left": (
+        ["audit", "--skip", "refusal,probes,heads,residual_space"],
+        "No panel is left",
+    ),
     "no such run": (["runs", "show", "nowhere"], "nowhere"),
     "task option without value": (["eval", "refusal", "-T", "limit"], "no value"),
     "unknown data": (["data", "list", "refusl"], "Did you mean"),

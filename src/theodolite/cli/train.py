@@ -44,7 +44,7 @@ def add(kind: str, summary: str) -> None:
         from theodolite.cli.output import console_progress, print_json, print_measurements
         from theodolite.cli.settings import resolve
         from theodolite.errors import ConfigError
-        from theodolite.training.recipe import Recipe, check_recipe
+        from theodolite.training.recipe import Recipe, beside, check_recipe
         from theodolite.training.train import check_command, run_training
 
         path, asked = resumed_run(resume, f"train {kind}", out)
@@ -61,6 +61,8 @@ def add(kind: str, summary: str) -> None:
             "seed": seed,
         }
         chosen = resolve(context, Recipe, recipe, values, resumed=asked)
+        if recipe is not None:
+            chosen = beside(chosen, recipe.parent)
         check_command(chosen, kind)
         check_recipe(chosen)
         with console_progress() as progress:

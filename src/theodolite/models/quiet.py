@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the logging and the progress bars of transformers inside the context."""
+    """Silence the logging, the progress bars and the notices to developers of transformers."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
@@ -16,7 +17,9 @@ def quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of libraries about each other
+            yield
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -11,7 +11,7 @@ rows = ["bundled:safety_training", "mine.jsonl"]
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -141,8 +141,25 @@ def load_recipe(path: Path | None, overrides: dict[str, Any] | None = None) -> R
             range, or two settings exclude each other.
     """
     recipe = load_config(Recipe, path, overrides)
+    if path is not None:
+        recipe = beside(recipe, path.parent)
     check_recipe(recipe)
     return recipe
+
+
+def beside(recipe: Recipe, folder: Path) -> Recipe:
+    """Return a recipe whose relative files are those in a folder, where they are there."""
+
+    def found(name: str) -> str:
+        return str(folder / name) if (folder / name).is_file() else name
+
+    rows = tuple(found(name) for name in recipe.data.rows)
+    subspace = recipe.penalty.subspace
+    return replace(
+        recipe,
+        data=replace(recipe.data, rows=rows),
+        penalty=replace(recipe.penalty, subspace=None if subspace is None else found(subspace)),
+    )
 
 
 def check_recipe(recipe: Recipe) -> None:

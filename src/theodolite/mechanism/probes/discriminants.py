@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
-# Squared distance between class means, beside that of all rows, that is rounding.
-_SAME_PLACE = 1e-20
+# Squared distance between class means, beside that of all rows, that is rounding: it is a
+# difference of inner products, which hold 16 digits.
+_SAME_PLACE = 1e-14
 
 
 def difference_of_means(gram: Floats, labels: Labels, classes: int) -> tuple[Floats, Floats]:
