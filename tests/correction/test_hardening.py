@@ -152,7 +152,7 @@ def test_the_files_are_what_a_training_reads(tmp_path: Path) -> None:
     data = made()
     path = data.write(tmp_path / "new" / "data", hardening_recipe("smollm2", epochs=1))
     recipe = load_recipe(path)
-    assert recipe.data.rows == (ROWS,) and recipe.epochs == 1
+    assert recipe.data.rows == (str(path.parent / ROWS),) and recipe.epochs == 1
     assert read_rows(path.parent / ROWS) == list(data.rows)
     card = json.loads((path.parent / CARD).read_text("utf-8"))
     assert sum(row["rows"] for row in card["table"]) == card["rows"] == len(data.rows)
