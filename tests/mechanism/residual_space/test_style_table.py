@@ -170,6 +170,16 @@ def test_the_table_tells_a_wrapper_from_a_request() -> None:
     assert {row["style"] for row in table.contrasts() if row["held_out"]} == {"quiz"}
 
 
+def test_harm_is_told_on_the_side_that_other_prompts_say() -> None:
+    design = made_design(8)
+    values = made_projections(design, harm=-3.0, noise=1.0)
+    plain = style_table(design, values, ["x"], [1], **QUICK)
+    turned = style_table(design, values, ["x"], [1], sides=np.array([-1.0]), **QUICK)
+    assert plain.harm_auroc.value[0] == pytest.approx(1 - turned.harm_auroc.value[0])
+    assert turned.harm_auroc.value[0] > 0.9 and (turned.harm_by_style > 0.8).all()
+    assert turned.contrast.value == pytest.approx(plain.contrast.value)
+
+
 def test_intervals_hold_the_truth_and_noise_is_rarely_shown() -> None:
     held = shown = 0
     runs = 60

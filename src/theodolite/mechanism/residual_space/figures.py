@@ -168,6 +168,7 @@ def style_figure(styles: StyleTable, names: Sequence[str]) -> Figure:
             "AUROC of harm in it": [grid(styles.harm_by_style)],
         },
     )
+    _untitled(spec)
     floor = ""
     if "contrast" in styles.random and places:
         usual = float(styles.random["contrast"][places[0]])
@@ -255,6 +256,7 @@ def writers_figure(found: Dynamics) -> Figure:
         centre=0.0,
         details={"added": [grid(v) for v in (found.added.mean, found.added.low, found.added.high)]},
     )
+    _untitled(spec)
     caption = (
         "What attention and MLP of each block add along a direction on harmful prompts beyond "
         "benign ones, at the last prompt token. Above 0 they push the classes apart, below 0 they "
@@ -262,6 +264,11 @@ def writers_figure(found: Dynamics) -> Figure:
     )
     title = "Which blocks write the directions"
     return Figure("residual_writers", title, caption, spec, "residual_dynamics")
+
+
+def _untitled(spec: dict[str, Any]) -> None:
+    """Leave out the title of the lines: long labels would lie under it."""
+    spec["layout"]["yaxis"]["title"] = {"text": ""}
 
 
 def intervention_figure(rows: Sequence[Row], tokens: int) -> Figure:

@@ -40,13 +40,14 @@ def detects(study: Study) -> str:
     """Say how well the dominant direction tells classes apart, against what it stands beside."""
     name, table = str(study.dominant), study.harm
     own, what, floor = table.auroc(name), "", table.auroc(name).floor
-    beside = [] if floor is None else [f"random directions {floor.value:.2f}"]
+    beside = [] if floor is None else [f"19 of 20 random directions below {floor.value:.2f}"]
     reached = 0.5 if floor is None else floor.value
     if study.styles is not None:
         found = {m.name.rpartition("/")[2]: m for m in study.styles.measurements(name)}
         own, what = found["harmful_auroc_within_styles"], " within a style"
         if own.floor is not None:
-            beside, reached = [f"random directions {own.floor.value:.2f}"], own.floor.value
+            reached = own.floor.value
+            beside = [f"19 of 20 random directions below {reached:.2f}"]
         beside.append(f"{_ends(table.auroc(name))} over all styles together")
     beside.append(f"words alone {study.words:.2f}")
     means = {b.name: float(b.areas[b.chosen]) for b in table.baselines}
@@ -81,7 +82,7 @@ def _reads(study: Study) -> list[str]:
         usual = float(study.styles.random["spurious"][at])
         floor = f"; random directions: {usual:.0%}"
         if np.isfinite(high) and high < usual:
-            lean += ", less so than random directions do"
+            lean += "; it reads the wrapper less than random directions do"
     return [
         f"Style explains {share} of what style and harm explain along {name} (spurious "
         f"index{floor}): {lean}."
@@ -114,7 +115,7 @@ def _others(study: Study) -> list[str]:
     return [
         f"Of the {len(others)} next directions at that depth, {len(held)} "
         f"{'has a theme that holds' if len(held) == 1 else 'have themes that hold'} on new goals "
-        f"(share of pairs told right by the name alone): {'; '.join(held)}."
+        f"(share of pairs told right by the name alone, chance .5): {'; '.join(held)}."
     ]
 
 

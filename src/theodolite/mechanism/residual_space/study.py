@@ -141,7 +141,8 @@ def study(
     }  # fmt: skip
     probes = {HARM: probe_table(space, paired, **table)}
     if refused is not None and _has_both(paired, refused):
-        probes[REFUSED] = probe_table(space, paired, refused, label=REFUSED, **table)
+        asked = [i for i, prompt in enumerate(paired.prompts) if prompt.id in refused]
+        probes[REFUSED] = probe_table(space, paired.select(asked), refused, label=REFUSED, **table)
     named = tuple(d for h in space.hidden_indices for d in space.directions(h, depth.components))
     styles, naming, why = _against_styles(pair, paired, named, depth, seed)
     dominant = first_of_best_depth(paired, space) or probes[HARM].dominant
@@ -229,6 +230,7 @@ def _against_styles(
         names,
         depths,
         random=random[TEST],
+        sides=np.where(within_styles(designs[TRAIN], along[TRAIN]).mean(0) < 0.5, -1.0, 1.0),
         seed=item_seed(seed, "styles"),
         resamples=depth.resamples,
     )

@@ -48,8 +48,8 @@ class StyleTable:
         contrast: how far a style lies above the others, in standard deviations within a cell, the
             mean of both classes; axes (style, direction).
         by_class: the same in each class, axes (class, style, direction).
-        harm_auroc: how often a harmful prompt projects higher than a benign one in the same style,
-            the mean over styles; axis (direction).
+        harm_auroc: how often a harmful prompt lies further to its side than a benign one in the
+            same style, the mean over styles; axis (direction).
         harm_by_style: the same in each style, axes (style, direction).
         auroc: how often a prompt in a style projects higher than one of its class in another
             style, axes (style, direction).
@@ -174,6 +174,7 @@ def style_table(
     hidden_indices: Sequence[int],
     *,
     random: Mapping[int, Floats] | None = None,
+    sides: Floats | None = None,
     seed: int,
     level: float = 0.95,
     resamples: int = RESAMPLES,
@@ -189,6 +190,8 @@ def style_table(
         names, hidden_indices: of the directions.
         random: projections on random directions by hidden_index, axes (draw, prompt); None leaves
             these floors out.
+        sides: 1 or -1, on which side of each direction harmful prompts lie, as other prompts say;
+            axis (direction). None: they project higher.
         seed: of resamples and shuffles.
         level: of the intervals, which are clustered by goal.
         resamples, shuffles: how many.
@@ -207,9 +210,10 @@ def style_table(
     draws, tail = _resampled(cells, seed, level, resamples)
     by_chance = [Cells(design.shuffled(seed, i), values).split() for i in range(shuffles)]
     themes = [theme for theme in themes_of(design) if theme.kind != "category"]
+    turned = values if sides is None else values * np.asarray(sides)[:, None]
     harm, *found = [
         ranked(
-            *(theme, values, design.clusters),
+            *(theme, turned if theme.kind == "harm" else values, design.clusters),
             seed=item_seed(seed, theme.kind, theme.name),
             level=level,
             resamples=resamples,
@@ -229,7 +233,7 @@ def style_table(
         contrast=_with_ends(own.contrast, draws.contrast, tail),
         by_class=own.by_class[0],
         harm_auroc=harm,
-        harm_by_style=within_styles(design, values),
+        harm_by_style=within_styles(design, turned),
         auroc=Bounded(*(np.stack([one[i] for one in found]) for i in range(3))),
         p=_adjusted(own.contrast[0], np.stack([one.contrast[0] for one in by_chance])),
         shuffled=np.quantile(np.stack([one.style[0] for one in by_chance]), FLOOR, axis=0),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
+
+SHOWN: Final = 2  # named directions of a depth; the report has all
 
 Row = Mapping[str, Any]
 
@@ -75,4 +77,5 @@ def _named(rows: Sequence[Row], hidden_index: int) -> str:
         for row in rows
         if row["hidden_index"] == hidden_index and row["accuracy"] is not None
     ]
-    return "; ".join(found)
+    more = f"; {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return "; ".join(found[:SHOWN]) + more
