@@ -376,9 +376,9 @@ def hardening_recipe(model: str, **settings: Any) -> Recipe:
         settings: fields of the recipe that differ.
     """
     given: dict[str, Any] = {
-        "epochs": 4,
+        "epochs": 3,
         "batch_size": 8,
-        "learning_rate": 2e-4,
+        "learning_rate": 1e-4,
         "schedule": "linear",
         "data": Data(rows=(ROWS,)),
     }

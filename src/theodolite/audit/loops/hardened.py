@@ -1,7 +1,8 @@
 """Before and after a hardening: refusal by style, false refusals by style, and perplexity.
 
 Every condition is asked the very same requests, so each change is paired by request and clustered
-by goal; p-values are adjusted over the styles of a class (Holm), one family per condition.
+by goal. The hardened styles were chosen beforehand, on other goals: p-values are adjusted (Holm)
+over them alone, and over all other styles of a class as a second family.
 """
 
 from __future__ import annotations
@@ -149,7 +150,7 @@ class Hardened:
         }
 
     def tests(self, condition: str, label: str) -> dict[str, tuple[PairedTest, float]]:
-        """Return each style's test of "no change", and its p-value adjusted over the styles."""
+        """Return each style's test of "no change", and its p-value adjusted over its family."""
         return self._tests[condition, label]
 
     @cached_property
@@ -160,11 +161,15 @@ class Hardened:
 
     def _family(self, condition: str, label: str) -> dict[str, tuple[PairedTest, float]]:
         found = {}
-        for style in self.styles:
-            first, second, clusters = self._pair(condition, label, (style,))
-            found[style] = paired_test(first, second, clusters, seed=self.seed)
-        adjusted = holm([test.p_value for test in found.values()]).tolist()
-        return {style: (test, p) for (style, test), p in zip(found.items(), adjusted)}
+        rest = [style for style in self.styles if style not in self.hardened]
+        for family in (self.hardened, rest):
+            tests = [
+                paired_test(*self._pair(condition, label, (style,)), seed=self.seed)
+                for style in family
+            ]
+            adjusted = holm([test.p_value for test in tests]).tolist()
+            found |= dict(zip(family, zip(tests, adjusted, strict=True), strict=True))
+        return found
 
     def perplexity(self, condition: str) -> Measurement:
         """Return the perplexity of plain text."""

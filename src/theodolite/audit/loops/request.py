@@ -60,8 +60,8 @@ class HardenRequest(ModelRequest):
     max_tokens: int = 16
     clamp: bool = True
     tokens: str = "en"
-    epochs: int = 4
-    learning_rate: float = 2e-4
+    epochs: int = 3
+    learning_rate: float = 1e-4
     max_steps: int | None = None
 
 
