@@ -56,6 +56,18 @@ def test_nothing_has_rank_zero() -> None:
     assert np.isfinite(found.gaps).all()
 
 
+@pytest.mark.parametrize(("n", "rank"), [(40, 40), (90, 12), (64, 3), (50, 0)])
+def test_leading_vectors_are_those_of_a_full_decomposition(n: int, rank: int) -> None:
+    rows = drawn(n, rank) @ drawn(rank, n + 9, seed=1)
+    gram = rows @ rows.T
+    values, vectors = module._leading_of_gram(gram.copy(), 8)
+    whole, _ = module.decompose_gram(gram)
+    scale = max(float(whole[0]), 1.0)
+    np.testing.assert_allclose(values, whole, atol=1e-12 * scale)
+    np.testing.assert_allclose(gram @ vectors, vectors * values[:8], atol=1e-12 * scale)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(8), atol=1e-11)
+
+
 @pytest.mark.parametrize(("rows", "width"), [(20, 50), (50, 20), (30, 30), (1, 8)])
 def test_equal_to_a_plain_svd(rows: int, width: int) -> None:
     x = drawn(rows, width)
@@ -89,7 +101,7 @@ def test_the_largest_directions_alone(shape: tuple[int, int]) -> None:
     whole, some = spectrum(x), spectrum(x, kept=7)
     assert len(some.components) == 7
     assert some.complete
-    np.testing.assert_array_equal(some.sigma, whole.sigma)
+    np.testing.assert_allclose(some.sigma, whole.sigma, rtol=1e-10)
     assert np.abs((some.components * whole.components[:7]).sum(1)).min() > 1 - 1e-9
 
 
