@@ -15,7 +15,7 @@ from theodolite.data.readers import read_prompts
 from theodolite.mechanism.items import near_pairs
 from theodolite.text.normalise import normalise
 
-FROZEN = {1: "1b9091e3321ed838a4bba01d0304742f"}
+FROZEN = {2: "c3b7f53915aace4a021d7690dee9f6ae"}
 OFFICIAL = os.environ.get("THEODOLITE_DATA")
 PUBLIC = (
     "safety-heads/advbench_goal_target.csv",
@@ -40,10 +40,10 @@ def test_a_changed_row_needs_a_new_version(training) -> None:
 def test_counts(training) -> None:
     harmful = training.filter(label="harmful")
     assert Counter(p.category for p in harmful) == dict.fromkeys(
-        bundled("refusal").values("category"), 55
+        bundled("refusal").values("category"), 105
     )
-    assert Counter(p.label for p in training) == {"harmful": 660, "benign": 1014}
-    assert Counter(p.split for p in harmful) == {"train": 624, "val": 36}
+    assert Counter(p.label for p in training) == {"harmful": 1260, "benign": 1824}
+    assert Counter(p.split for p in harmful) == {"train": 1224, "val": 36}
     assert set(Counter(p.meta["form"] for p in harmful)) == {
         "question",
         "command",

@@ -15,7 +15,7 @@ from theodolite.text.suggest import did_you_mean
 SETS: Final = {
     "refusal": (1, ("harmful.jsonl", "benign.jsonl")),
     "passages": (1, ("passages.jsonl",)),
-    "safety_training": (1, ("harmful.jsonl", "benign.jsonl")),
+    "safety_training": (2, ("harmful.jsonl", "benign.jsonl")),
 }
 
 
@@ -38,7 +38,7 @@ def bundled(name: str) -> PromptSet:
     (theodolite-commands, theodolite-questions), `split` is frozen by goal: 48 train, 24 val and 48
     test goals, categories and forms balanced, twins together.
 
-    "safety_training" holds 660 other harmful requests, their benign twins and 354 benign requests
+    "safety_training" holds 1,260 other harmful requests, their benign twins and 564 benign requests
     without a twin, in many forms, for training only (train and val): no goal of "refusal" is in it.
 
     "passages" holds 40 short paragraphs of everyday English that have nothing to do with harm.

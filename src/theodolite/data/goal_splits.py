@@ -6,10 +6,10 @@ of goals puts the same request on both sides, and every figure on its test half 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from theodolite.data.prompts import PromptSet, shown
+from theodolite.data.prompts import Prompt, PromptSet, shown
 from theodolite.errors import DataError
 
 SHOWN = 3
@@ -57,10 +57,13 @@ def refuse_goals_in_two_splits(items: Iterable[Placed], what: str) -> None:
     )
 
 
-def refuse_leaking_prompts(prompts: PromptSet) -> None:
-    """Refuse a prompt set in which a goal stands in two splits (see `refuse_goals_in_two_splits`).
+def refuse_leaking_prompts(prompts: PromptSet | Sequence[Prompt]) -> None:
+    """Refuse prompts in which a goal stands in two splits (see `refuse_goals_in_two_splits`).
 
     Raises: DataError: says how many goals do.
     """
+    what = "The prompts"
+    if isinstance(prompts, PromptSet):
+        what = f"The prompt set {shown(prompts.name)}"
     placed = (Placed(p.id, p.goal_id, p.split) for p in prompts)
-    refuse_goals_in_two_splits(placed, f"The prompt set {shown(prompts.name)}")
+    refuse_goals_in_two_splits(placed, what)
