@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from theodolite.errors import ConfigError
+from theodolite.measure.closed_form import Clusters
+from theodolite.measure.exchange import Exchange
+from theodolite.measure.ranking import auroc
 from theodolite.mechanism.directions.comparison_result import EstimatorComparison
 from theodolite.mechanism.directions.contrast import TEST, Contrast
 from theodolite.mechanism.directions.estimator import (
@@ -29,7 +32,6 @@ from theodolite.mechanism.directions.overlap import (
     overlap,
 )
 from theodolite.mechanism.directions.protocol import reliability
-from theodolite.mechanism.directions.ranked import Ranked
 from theodolite.mechanism.random_vectors import random_vector
 from theodolite.text.hashing import item_seed
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Pairwise = Callable[[Estimate, Estimate, int], float]
-METHOD_VERSION: Final = 1
+METHOD_VERSION: Final = 2
 NAMES: Final = ("difference_in_means", "logistic", "lda", "leace", "som")
 DRAWS: Final = 200
 SHUFFLES: Final = 10
@@ -173,12 +175,14 @@ def _benign_overlap(estimates: dict[str, Estimate], contrast: Contrast) -> Float
 
 
 def _shuffled(contrast: Contrast, seed: int, draw: int) -> Contrast:
-    """Return the contrast with labels shuffled over all prompts outside the test split."""
+    """Return the contrast with labels of whole goals shuffled outside the test split."""
     rng = np.random.default_rng(item_seed(seed, "shuffled labels", draw))
     labels, free = contrast.labels.copy(), np.array(contrast.splits) != TEST
     for split in sorted({split for split in contrast.splits if split != TEST}):
         rows = np.flatnonzero(free & (np.array(contrast.splits) == split))
-        labels[rows] = labels[rng.permutation(rows)]
+        own, goals = labels[rows], [contrast.goals[row] for row in rows]
+        exchange = Exchange.of(own, Clusters.of(goals, len(rows)), units=own.tolist())
+        labels[rows] = exchange.draw(rng)
     return contrast.relabelled(labels)
 
 
@@ -187,7 +191,7 @@ def _null(made: DirectionEstimator, shuffled: Contrast, real: Contrast, seed: in
     tested = real.rows_of(TEST)
     fitted = made.fit(shuffled, seed=seed)
     return [
-        _area(fitted.leading(h).projections(real.at(h)[tested]), real.labels[tested])
+        auroc(fitted.leading(h).projections(real.at(h)[tested]), real.labels[tested])
         for h in real.hidden_indices
     ]
 
@@ -209,9 +213,5 @@ def _random(
     for draw in range(draws):
         own = item_seed(seed, "random direction", hidden_index, draw)
         vector = random_vector(contrast.d_model, 1.0, own)
-        found.append(_area(x @ (vector if apart @ vector >= 0 else -vector), labels))
+        found.append(auroc(x @ (vector if apart @ vector >= 0 else -vector), labels))
     return np.array(found)
-
-
-def _area(scores: Floats, labels: NDArray[np.int64]) -> float:
-    return float(Ranked.of(scores, labels).auroc(np.ones((1, len(scores))))[0])

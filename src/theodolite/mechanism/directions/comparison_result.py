@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from theodolite.measure.intervals import resampled
 from theodolite.measure.measurement import Floor, Measurement, not_measured
+from theodolite.measure.ranking import Ranked
 from theodolite.mechanism.directions.estimator import Estimate
 from theodolite.mechanism.directions.overlap import angle, chance_cosine
-from theodolite.mechanism.directions.ranked import Ranked
 from theodolite.runs.figure_parts import number
 from theodolite.text.hashing import item_seed
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from theodolite.errors import DataError
+from theodolite.measure import ranking
 from theodolite.measure.agreement import confusion as counted
 
 Floats = NDArray[np.float64]
@@ -121,13 +122,7 @@ def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
     Returns: between 0 and 1, or None where a class has no items.
     """
     values, positive = _binary(scores, labels)
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if not n_positive or not n_negative:
-        return None
-    _, tied, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[tied]
-    wins = float(ranks[positive].sum()) - n_positive * (n_positive + 1) / 2
-    return wins / (n_positive * n_negative)
+    return ranking.auroc(values, positive) if 0 < positive.sum() < len(values) else None
 
 
 def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, fpr: float) -> float | None:

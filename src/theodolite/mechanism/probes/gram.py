@@ -6,7 +6,7 @@ every penalty and every labelling by two matrix products: no fit is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from theodolite.errors import DataError
 from theodolite.measure.closed_form import Clusters
+from theodolite.measure.exchange import Exchange
 from theodolite.mechanism.probes.classifiers import Design
 from theodolite.text.hashing import item_seed
 
@@ -184,42 +185,5 @@ def _share_reached(observed: Floats, draws: Floats) -> Floats:
 def _shuffles(labels: Labels, groups: Clusters, permutations: int, seed: int) -> tuple[Labels, str]:
     """Return shuffled labels, axes (permutation, row), and what was shuffled."""
     rng = np.random.default_rng(item_seed(seed, "permutation test"))
-    if not groups.independent:
-        blocks = list(_exchangeable(labels, groups))
-        if sum(_arrangements(labels, block) for block in blocks) >= np.log(_FEWEST_ARRANGEMENTS):
-            shuffled = np.repeat(labels[None], permutations, axis=0)
-            for row in shuffled:
-                for block in blocks:
-                    row[block] = row[block[rng.permutation(len(block))]]
-            return shuffled, "labels within mixed groups, and between one-class groups of one size"
-    scheme = "labels over all rows"
-    if not groups.independent:
-        scheme += ", as the groups leave too few arrangements"
-    return np.stack([rng.permutation(labels) for _ in range(permutations)]), scheme
-
-
-def _exchangeable(labels: Labels, groups: Clusters) -> Iterator[NDArray[np.int64]]:
-    """Yield rows whose labels may be exchanged; axes (unit, row of the unit).
-
-    The units of a mixed group are its rows, those of one-class groups the groups of one size.
-    """
-    whole: dict[int, list[NDArray[np.int64]]] = {}
-    for group in range(len(groups)):
-        members = np.flatnonzero(groups.index == group)
-        if len(np.unique(labels[members])) == 2:
-            yield members[:, None]
-        else:
-            whole.setdefault(len(members), []).append(members)
-    for same_size in whole.values():
-        yield np.stack(same_size)
-
-
-def _arrangements(labels: Labels, block: NDArray[np.int64]) -> float:
-    """Return the logarithm of the number of ways to arrange a block's labels."""
-    from scipy.special import gammaln
-
-    first = labels[block[:, 0]]
-    positive = int(first.sum())
-    sizes = np.array([len(first), positive, len(first) - positive]) + 1
-    total, ones, zeros = gammaln(sizes)
-    return float(total - ones - zeros)
+    exchange = Exchange.of(labels, groups, fewest=_FEWEST_ARRANGEMENTS)
+    return np.stack([exchange.draw(rng) for _ in range(permutations)]), exchange.scheme

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from theodolite.measure.intervals import mean, proportion, resampled
 from theodolite.measure.measurement import Floor, Measurement
-from theodolite.mechanism.probes.calibration import auroc, ece, probabilities
+from theodolite.measure.ranking import Ranked, auroc
+from theodolite.mechanism.probes.calibration import ece, probabilities
 from theodolite.mechanism.probes.classifiers import Design, Fit, fit
 from theodolite.mechanism.probes.splits import inner_folds
 from theodolite.text.hashing import item_seed
@@ -161,17 +162,11 @@ def area_under_curve(
         scores: both classes must occur, axis (row).
         labels, groups: of the rows.
     """
-
-    def under(weights: Floats) -> Floats:
-        drawn = [np.repeat(np.arange(len(scores)), row.astype(np.int64)) for row in weights]
-        found = [auroc(scores[rows], labels[rows]) for rows in drawn]
-        return np.array([np.nan if value is None else value for value in found])
-
     return resampled(
         name,
-        float(under(np.ones((1, len(scores))))[0]),
+        auroc(scores, labels),
         len(labels),
-        under,
+        Ranked.of(scores, labels).auroc,
         clusters=list(groups),
         unit="auroc",
         range=(0.0, 1.0),

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from theodolite.measure.intervals import resampled, wilson
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.paired import paired_difference
+from theodolite.measure.ranking import Ranked
 from theodolite.mechanism.verdict.cases import Case
 
 Floats = NDArray[np.float64]
@@ -76,7 +77,8 @@ def ranking(
     """
     if not harmful or not benign:
         return not_measured(name, "auroc", _NEEDS_BOTH)
-    statistic = _auroc([c.probability for c in harmful], [c.probability for c in benign])
+    scores = [case.probability for case in (*harmful, *benign)]
+    statistic = Ranked.of(scores, np.arange(len(scores)) < len(harmful)).auroc
     found = _over_both(name, harmful, benign, statistic, "auroc", (0.0, 1.0), CHANCE, seed)
     goals = min(len({case.group for case in side}) for side in (harmful, benign))
     if goals < FEWEST_GOALS:
@@ -142,17 +144,3 @@ def _difference_of_shares(outcomes: Floats, n_first: int) -> Statistic:
         return np.asarray(first - second)
 
     return difference
-
-
-def _auroc(harmful: Sequence[float], benign: Sequence[float]) -> Statistic:
-    """Return AUROC as a function of weights (resample, harmful then benign)."""
-    above = np.subtract.outer(np.array(harmful), np.array(benign))
-    wins = (above > 0) + 0.5 * (above == 0)
-
-    def statistic(weights: Floats) -> Floats:
-        first, second = weights[:, : len(harmful)], weights[:, len(harmful) :]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            won = ((first @ wins) * second).sum(1)
-            return np.asarray(won / (first.sum(1) * second.sum(1)))
-
-    return statistic
