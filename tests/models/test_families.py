@@ -140,9 +140,38 @@ def test_unknown_family_opens_if_a_row_can_be_proven(monkeypatch: pytest.MonkeyP
     assert prove(module).family == "qwen3"
 
 
-def test_unknown_family_that_fits_no_row_says_so() -> None:
-    with pytest.raises(UnsupportedArchitecture, match="no row of its own"):
+def test_unknown_family_that_fits_no_row_says_so_and_names_the_parts_it_lacks() -> None:
+    with pytest.raises(UnsupportedArchitecture, match="no row of its own") as caught:
         prove(REFUSED["mamba"]())
+    lacks = ("decoder 'model'", "blocks 'model.layers'", "final norm 'model.norm'")
+    assert all(f"no {part}" in caught.value.message for part in lacks)
+
+
+def test_all_parts_that_a_row_names_and_the_model_lacks_are_listed() -> None:
+    wrong = {"attn": "attention", "mlp": "ffn", "out_proj": "o", "final_norm": "ln", "blocks": "h"}
+    scales = {"attn_scale": "a_scale", "logit_softcap": "a_cap"}
+    message = refused("llama", **{**wrong, **scales, "blocks": "layers"})
+    for part in (
+        *("no final norm 'model.ln'", "no attention 'attention' in layer 0 and 2 more"),
+        *("no MLP 'ffn' in layer 0", "no projection from heads to the stream 'o' in layer 0"),
+        *("no scale of attention (config field 'a_scale')", "no cap of the logits (config field"),
+    ):
+        assert part in message
+    assert "scale of the MLP" not in message and "decoder" not in message
+    assert "no blocks 'model.h'" in refused("llama", **wrong)
+
+
+def test_a_part_that_some_blocks_lack_names_the_first_of_them() -> None:
+    module, anatomy = REFUSED["lfm2"](), built("llama")[1]
+    with pytest.raises(UnsupportedArchitecture, match=r"attention 'self_attn' in layer 1[^ ]"):
+        bind(module, "lfm2", anatomy.row)
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    module = TINY["llama"]()
+    module.model.layers = torch.nn.ModuleList()
+    with pytest.raises(UnsupportedArchitecture, match=r"no block in 'model\.layers'"):
+        prove(module)
 
 
 @pytest.mark.parametrize("name", TINY)

@@ -311,3 +311,30 @@ def test_adapter_with_weights_of_another_model_is_refused(
         shutil.copytree(adapter, folder)
         save_file(wrong, folder / name, metadata={"format": "pt"})
         assert "does not fit this model" in refusal(saved, adapter=folder)
+
+
+def test_modules_that_an_adapter_saves_whole_are_put_in(saved: Path, tmp_path: Path) -> None:
+    names = ["lm_head", "embed_tokens"]
+    folder = save_adapter(tmp_path / "whole", saved, modules_to_save=names)
+    found = opened(saved, adapter=folder).module
+    weights = load_file(folder / "adapter_model.safetensors")
+    for end, name in (
+        (found.get_output_embeddings(), "lm_head"),
+        (found.get_input_embeddings(), "model.embed_tokens"),
+    ):
+        assert torch.equal(end.weight, weights[f"base_model.model.{name}.weight"])
+
+
+@pytest.mark.parametrize(
+    ("more", "named"),
+    [
+        ({"target_modules": ["q_proj", "lm_head"]}, "lm_head.base_layer.weight"),
+        ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens.base_layer.weight"),
+        ({"embeddings": True}, "lm_head.weight"),
+    ],
+)
+def test_embeddings_saved_beside_an_adapter_are_refused(
+    more: dict[str, Any], named: str, saved: Path, tmp_path: Path
+) -> None:
+    message = refusal(saved, adapter=save_adapter(tmp_path / "beside", saved, **more))
+    assert named in message

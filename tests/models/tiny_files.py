@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import torch
@@ -18,18 +19,24 @@ def save_folder(folder: Path, family: str = "llama", *, template: str | None = T
     return folder
 
 
-def save_adapter(folder: Path, base: Path) -> Path:
-    """Write a random LoRA adapter for the model in `base`."""
+def save_adapter(folder: Path, base: Path, *, embeddings: bool | str = "auto", **more: Any) -> Path:
+    """Write a random LoRA adapter for the model in `base`.
+
+    Args:
+        embeddings: peft's `save_embedding_layers`.
+        more: fields of the LoRA config.
+    """
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base)
-    wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "o_proj"]))
+    fields = {"target_modules": ["q_proj", "o_proj"]} | more
+    wrapped = get_peft_model(model, LoraConfig(r=2, **fields))
     torch.manual_seed(3)
     for name, parameter in wrapped.named_parameters():
-        if "lora_" in name:
+        if "lora_" in name or "modules_to_save" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    wrapped.save_pretrained(folder)
+    wrapped.save_pretrained(folder, save_embedding_layers=embeddings)
     return folder
 
 

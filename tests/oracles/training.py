@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -29,23 +30,33 @@ def ssft_loss(module: Any, examples: Sequence[Example]) -> torch.Tensor:
     return -torch.cat(found).mean()
 
 
-def dpo_loss(module: Any, examples: Sequence[Example], beta: float) -> torch.Tensor:
-    """Return the mean over pairs of -log sigma(beta x the shift of the log-ratio)."""
+def dpo_loss(
+    module: Any, examples: Sequence[Example], beta: float, reference: Any = None
+) -> torch.Tensor:
+    """Return the mean over pairs of -log sigma(beta x the shift of the log-ratio).
+
+    Args:
+        reference: a model of its own; None is the module with its adapter off.
+    """
     losses = []
     for e in examples:
         now = [row_logprobs(module, e.prompt, a).sum() for a in (e.completion, e.rejected)]
-        with torch.no_grad(), module.disable_adapter():
-            start = [row_logprobs(module, e.prompt, a).sum() for a in (e.completion, e.rejected)]
+        with torch.no_grad(), module.disable_adapter() if reference is None else nullcontext():
+            tied = reference or module
+            start = [row_logprobs(tied, e.prompt, a).sum() for a in (e.completion, e.rejected)]
         margin = (now[0] - start[0]) - (now[1] - start[1])
         losses.append(-torch.log(torch.sigmoid(beta * margin)))
     return torch.stack(losses).mean()
 
 
-def train_slowly(module: Any, examples: Sequence[Example], plan: Plan) -> list[float]:
+def train_slowly(
+    module: Any, examples: Sequence[Example], plan: Plan, reference: Any = None
+) -> list[float]:
     """Walk a plan's steps with AdamW written out; return the loss of every step.
 
     Args:
         module: the PEFT model; changed in place.
+        reference: as in `dpo_loss`.
     """
     recipe = plan.recipe
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -56,7 +67,8 @@ def train_slowly(module: Any, examples: Sequence[Example], plan: Plan) -> list[f
         rows = [examples[place] for rows in passes for place in rows]
         module.zero_grad()
         dpo = recipe.method == "dpo"
-        loss = dpo_loss(module, rows, recipe.beta) if dpo else ssft_loss(module, rows)
+        tied = recipe.beta, reference
+        loss = dpo_loss(module, rows, *tied) if dpo else ssft_loss(module, rows)
         loss.backward()
         losses.append(float(loss.detach()))
         norm = math.sqrt(sum(float(p.grad.double().square().sum()) for p in trained))

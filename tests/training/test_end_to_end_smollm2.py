@@ -19,6 +19,7 @@ import torch
 from tests.training.conftest import Training
 from tests.training.made_rows import label_rows
 from theodolite.data.bundled import bundled
+from theodolite.data.moderation import moderation_frame
 from theodolite.data.prompts import HARMFUL, Prompt
 from theodolite.data.records import read_records
 from theodolite.engine import DirectionIntervention, apply, next_token
@@ -31,7 +32,6 @@ from theodolite.mechanism.residual_space.space import ResidualSpace
 from theodolite.models.pair import open_pair
 from theodolite.runs.progress import SilentProgress
 from theodolite.training.examples import check_label_words
-from theodolite.training.frames import moderation_frame
 from theodolite.training.recipe import Data, Lora, Recipe
 from theodolite.training.rows import TrainingRow, rows_of, write_rows
 from theodolite.training.train import run_training
@@ -41,6 +41,8 @@ OF_EACH = 64
 DRAWS = 200
 RANDOM = 5
 SEEN = 16
+PLAIN_UNSEEN = 60
+TWIN = "twin"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ class Found:
 
     Args:
         hidden_index: chosen by AUROC and separation on training goals.
-        area, random_high: AUROC on unseen goals, and the 95th percentile of random directions.
-        best_area: the AUROC of the dominant direction of the depth where it is highest.
+        area, random_high: AUROC of unseen harmful against plain harmless requests, and the 95th
+            percentile of random directions.
+        twin_area, twin_random_high: the same against benign twins, which share the words.
         odds: mean first-token log-odds of `unsafe` on unseen harmful requests.
         ablated, random_ablated: how ablating it changes those odds, and how far random directions
             do on average.
@@ -59,14 +62,18 @@ class Found:
     hidden_index: int
     area: float
     random_high: float
-    best_area: float
+    twin_area: float
+    twin_random_high: float
     odds: float
     ablated: float
     random_ablated: float
 
 
 def dominant_direction(base: str, adapter: Path, prompts: Sequence[Prompt]) -> Found:
-    """Return what the dominant direction of training does on prompts of split test."""
+    """Return what the dominant direction of training does on prompts of split test.
+
+    Benign test prompts of the category `TWIN` are look-alikes of harmful ones, others are plain.
+    """
     pair = open_pair(base, adapter=adapter)
     paired = collect_pair(pair, prompts)
     train, test = paired.part("train"), paired.part("test")
@@ -74,15 +81,24 @@ def dominant_direction(base: str, adapter: Path, prompts: Sequence[Prompt]) -> F
     depths = [h for h in space.hidden_indices if not space.layer(h).empty]
     chosen = max(depths, key=lambda h: _separation(space, train, h))
     direction = _oriented(space, train, chosen)
-    seen = test.aligned.at(chosen, "prompt_last")
     fitted = train.aligned.at(chosen, "prompt_last")
-    every = {
-        h: _area(test.aligned.at(h, "prompt_last"), _oriented(space, train, h), test.harmful)
-        for h in depths
-    }
-    drawn = random_areas(
-        fitted[:, None], train.harmful, seen[:, None], test.harmful, draws=DRAWS, seed=0
-    )
+    seen = test.aligned.at(chosen, "prompt_last")
+    twin = np.array([prompt.category == TWIN for prompt in test.prompts])
+
+    def judged(benign: np.ndarray) -> tuple[float, float]:
+        """Return the AUROC of harmful against some benign prompts; not a number without any."""
+        if not benign.any():
+            return float("nan"), float("nan")
+        asked = test.harmful | benign
+        states, harm = seen[asked], test.harmful[asked]
+        drawn = random_areas(
+            fitted[:, None], train.harmful, states[:, None], harm, draws=DRAWS, seed=0
+        )
+        scores = direction.projections(states)[:, None]
+        return float(areas(scores, harm)[0]), float(np.quantile(drawn, 0.95))
+
+    area, random_high = judged(~test.harmful & ~twin)
+    twin_area, twin_random_high = judged(twin)
     harmful = [prompt for prompt in test.prompts if prompt.label == HARMFUL]
     safe, unsafe = check_label_words(pair.aligned)
 
@@ -103,9 +119,10 @@ def dominant_direction(base: str, adapter: Path, prompts: Sequence[Prompt]) -> F
     others = [random_vector(len(direction.vector), 1.0, seed=i) for i in range(RANDOM)]
     return Found(
         hidden_index=chosen,
-        area=every[chosen],
-        random_high=float(np.quantile(drawn, 0.95)),
-        best_area=max(every.values()),
+        area=area,
+        random_high=random_high,
+        twin_area=twin_area,
+        twin_random_high=twin_random_high,
         odds=start,
         ablated=odds(direction.vector) - start,
         random_ablated=float(np.mean([abs(odds(vector) - start) for vector in others])),
@@ -118,10 +135,6 @@ def _oriented(space: ResidualSpace, train: PairedStates, depth: int) -> Directio
     scores = direction.projections(train.aligned.at(depth, "prompt_last"))
     up = scores[train.harmful].mean() >= scores[~train.harmful].mean()
     return direction if up else direction.turned()
-
-
-def _area(states: np.ndarray, direction: Direction, harmful: np.ndarray) -> float:
-    return float(areas(direction.projections(states)[:, None], harmful)[0])
 
 
 def _separation(space: ResidualSpace, train: PairedStates, depth: int) -> float:
@@ -140,9 +153,15 @@ def framed(rows: Sequence[TrainingRow], split: str) -> list[Prompt]:
             label=row.label,
             goal_id=row.goal_id,
             split=split,
+            category=None if row.harmful or is_plain(row) else TWIN,
         )
         for row in rows
     ]
+
+
+def is_plain(row: TrainingRow) -> bool:
+    """Return whether a benign row has no harmful twin."""
+    return row.goal_id.startswith(("goal-", "st-everyday"))
 
 
 def _goal(row: TrainingRow) -> int:
@@ -197,9 +216,12 @@ def official_rows() -> list[TrainingRow]:
 def test_smollm2_learns_a_direction_that_carries_the_label(tmp_path: Path) -> None:
     began = time.process_time()
     rows = [*official_rows(), *rows_of(bundled("refusal")), *rows_of(bundled("safety_training"))]
+    everyday = [row for row in rows if is_plain(row)]
+    unseen = [*[row for row in rows if row.split == "test"], *everyday[-PLAIN_UNSEEN:]]
     train = [row for row in rows if row.split == "train"]
     harmful = [row for row in train if row.harmful][:OF_EACH]
-    benign = [row for row in train if not row.harmful][:OF_EACH]
+    twins = [row for row in train if not row.harmful and not is_plain(row)][: OF_EACH // 2]
+    benign = [*twins, *everyday[: OF_EACH - len(twins)]]
     labels = [replace(row, hazard=None) for row in (*harmful, *benign)]  # the words alone
     path = write_rows(tmp_path / "rows.jsonl", labels)
     asked = Recipe(
@@ -209,14 +231,14 @@ def test_smollm2_learns_a_direction_that_carries_the_label(tmp_path: Path) -> No
         data=Data(rows=(str(path),)),
     )
     run, _ = run_training(asked, progress=SilentProgress(), out=tmp_path / "run")
-    unseen = [row for row in rows if row.split == "test"]
     prompts = framed([*harmful, *benign], "train") + framed(unseen, "test")
     found = dominant_direction("smollm2", run.path / "adapter", prompts)
     seconds = time.process_time() - began
     print(f"{len(harmful)} + {len(benign)} rows, {len(unseen)} unseen, {seconds:.0f} s of one core")
     print(found)
-    # At the depth that training goals choose, unseen goals give .81, random directions .79.
+    assert found.area >= 0.85
     assert found.area > found.random_high
+    assert found.twin_area > 0.5
     assert found.ablated < -1
     assert found.random_ablated < abs(found.ablated) / 4
     assert seconds < 2 * 600  # ten minutes of two cores

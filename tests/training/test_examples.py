@@ -12,11 +12,11 @@ import pytest
 
 from tests.models.tiny import tiny_model
 from tests.training.made_rows import ANSWER, OPENING, REFUSAL, label_rows, made_row, made_rows
+from theodolite.data.moderation import moderation_frame
 from theodolite.errors import DataError
 from theodolite.models.chat import encode
 from theodolite.models.handle import LanguageModel
 from theodolite.training.examples import check_label_words, encode_rows, end_of_turn
-from theodolite.training.frames import moderation_frame
 from theodolite.training.rows import OPEN
 
 START, END = 0, 1

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from theodolite.data.moderation import MODERATION, moderation_frame
 from theodolite.data.prompts import Prompt, shown
 from theodolite.engine import capture
 from theodolite.engine.interventions import interventions_key
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 POSITIONS = ("instruction_last", "prompt_last", "instruction_mean")
-TEMPLATES = ("auto", "chat", "none")
+TEMPLATES = ("auto", "chat", "none", MODERATION)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class States:
         hidden_indices: 0 is the embeddings, l+1 the stream after block l.
         model: the model's name.
         fingerprint: the model's fingerprint.
-        template: "chat" or "none".
+        template: "chat", "none" or "moderation".
         key: content key of everything that decides the values.
         border_merged: ids of prompts whose last instruction token also covers characters that
             follow the instruction, so that `instruction_last` has seen a little of the template.
@@ -151,7 +152,7 @@ def check_template(template: str, known: Sequence[str] = TEMPLATES) -> None:
 
 
 def resolve_template(model: LanguageModel, template: str) -> str:
-    """Return "chat" or "none" for what was asked; "auto" is "chat" where the model has a template.
+    """Return what was asked for; "auto" is "chat" where the model has a template, else "none".
 
     Raises:
         ConfigError: there is no such choice.
@@ -175,18 +176,22 @@ def encode_for_states(
     """Encode prompts as their states are read: as chats, or the bare request as plain text.
 
     Args:
-        template: "chat", "none" (the request alone; what a chat said before it is left out), or
-            "auto".
+        template: "chat", "none" (the request alone; what a chat said before it is left out),
+            "moderation" (the request alone, in the frame a moderator was trained on), or "auto".
 
     Returns: one `Encoded` per prompt; white space at the end of the request is left out, so that
-        `instruction_last` is a token of its words.
+        `instruction_last` is a token of its words. A moderator's instruction is the whole frame.
 
     Raises:
         CapabilityError: "chat" is asked, and the model brings no template.
         DataError: a prompt has no user turn, is empty or too long.
     """
-    if resolve_template(model, template) == "chat":
+    frame = resolve_template(model, template)
+    if frame == "chat":
         return encode_all(model, [_stripped(prompt) for prompt in prompts])
+    if frame == MODERATION:  # rendered as in training, which is a chat where there is a template
+        framed = [Prompt(id=p.id, text=moderation_frame(p.request)) for p in prompts]
+        return encode_all(model, framed)
     return [encode_plain(model, p.request.rstrip(), prompt_id=p.id) for p in prompts]
 
 
@@ -217,7 +222,7 @@ def read_states(
     Args:
         model: an open local model; active interventions act.
         positions: `instruction_last`, `prompt_last`, `instruction_mean` or `template[i]`.
-        template: "chat", "none" or "auto" (see `encode_for_states`).
+        template: one of `TEMPLATES` (see `encode_for_states`).
         hidden_indices: 0 to n_layers (default: all); nothing after the highest is computed.
         journal: finished units are kept there and not computed again.
         progress: told of finished units, in prompts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from theodolite.models.sources import PICKLED, check_safetensors
 from theodolite.text.display import escape
 
 WEIGHTS = "adapter_model.safetensors"
+CARD = "data_card.json"  # lies in the folder of an adapter of ours
+_METHOD = re.compile(r"[a-z]+(?:[ -][a-z]+){0,15}")
 
 
 def check_adapter(folder: Path) -> None:
@@ -45,6 +48,18 @@ def check_adapter(folder: Path) -> None:
             f"The adapter '{shown}' is of kind '{escape(str(kind), 40)}'.",
             fix="Only LoRA adapters can be opened.",
         )
+
+
+def adapter_method(folder: Path) -> str | None:
+    """Return the method of training that the data card in an adapter's folder names, if any.
+
+    An adapter that went on from another names both in turn: `ssft-chat then dpo`.
+    """
+    try:
+        named = json.loads((folder / CARD).read_text("utf-8"))["method"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return named if isinstance(named, str) and _METHOD.fullmatch(named) else None
 
 
 def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:

@@ -24,10 +24,12 @@ from theodolite.errors import CapabilityError, ConfigError, UnsupportedArchitect
 from theodolite.models.attention import require_interface
 from theodolite.models.families import FAMILIES, Family
 from theodolite.models.taps import Tap
+from theodolite.text.display import escape
 
 BLOCK_SITES = ("resid_pre", "head_z", "attn_out", "mlp_out", "resid_post")
 SITES = (*BLOCK_SITES, "final_norm")
 QUERY_SITE = "head_q"  # not in `SITES`: families that compute attention by themselves have none
+_OTHER_MODEL = "Open it with a supported version of transformers, or use another model."
 _LOCAL_KINDS = ("sliding_attention", "chunked_attention", "local")
 
 
@@ -152,16 +154,21 @@ class Anatomy:
 def bind(module: nn.Module, family: str, row: Family) -> Anatomy:
     """Bind a family's row to a live model; nothing is proven yet.
 
-    Raises: UnsupportedArchitecture: the row names a module or config field the model does not have.
+    Raises: UnsupportedArchitecture: the row names modules or config fields that the model does not
+        have (all are listed with what they are for), or the model has no block.
     """
     model = cast(Any, module)
     config = model.config.get_text_config()
+    missing = _missing_modules(module, row) + _missing_fields(config, row)
+    if missing:
+        raise UnsupportedArchitecture(
+            f"The parts of this '{escape(family, 40)}' model are not where expected: it has no "
+            f"{', no '.join(missing)}.",
+            fix=_OTHER_MODEL,
+        )
     try:
         decoder = module.get_submodule(row.decoder)
         blocks = cast(Sequence[nn.Module], decoder.get_submodule(row.blocks))
-        for block in blocks:
-            for name in (row.attn, row.mlp, row.out_proj):
-                block.get_submodule(name)
         return Anatomy(
             family=family,
             n_layers=len(blocks),
@@ -188,8 +195,8 @@ def bind(module: nn.Module, family: str, row: Family) -> Anatomy:
         )
     except (AttributeError, TypeError, RuntimeError) as error:
         raise UnsupportedArchitecture(
-            f"The parts of this '{family}' model are not where expected: {error}.",
-            fix="Open it with a supported version of transformers, or use another model.",
+            f"The parts of this '{escape(family, 40)}' model are not where expected: {error}.",
+            fix=_OTHER_MODEL,
         ) from error
 
 
@@ -198,6 +205,60 @@ def rows_for(config: Any) -> tuple[Family, ...]:
     rows = FAMILIES.get(config.model_type, ())
     text = config.get_text_config()
     return tuple(r for r in rows if all(getattr(text, k) == v for k, v in r.when.items()))
+
+
+def _missing_modules(module: nn.Module, row: Family) -> list[str]:
+    """Return the roles whose modules are not there, with the names looked for."""
+    roles = {
+        "decoder": row.decoder,
+        "blocks": f"{row.decoder}.{row.blocks}",
+        "final norm": f"{row.decoder}.{row.final_norm}",
+    }
+    missing = [role for role, name in roles.items() if _submodule(module, name) is None]
+    found = [f"{role} '{roles[role]}'" for role in missing]
+    if "blocks" not in missing:
+        blocks = list(module.get_submodule(roles["blocks"]).children())
+        if not blocks:
+            found.append(f"block in '{roles['blocks']}'")
+        inside = {
+            "attention": row.attn,
+            "MLP": row.mlp,
+            "projection from heads to the stream": row.out_proj,
+        }
+        for role, name in inside.items():
+            without = [n for n, block in enumerate(blocks) if _submodule(block, name) is None]
+            if without:
+                where = f"in layer {without[0]}"
+                if len(without) > 1:
+                    where += f" and {len(without) - 1} more"
+                found.append(f"{role} '{name}' {where}")
+    return found
+
+
+def _missing_fields(config: Any, row: Family) -> list[str]:
+    """Return the fields that are not in a configuration, with their names."""
+    roles = (
+        ("number of heads", "num_attention_heads"),
+        ("width", "hidden_size"),
+        ("size of the vocabulary", "vocab_size"),
+        ("scale of attention", row.attn_scale),
+        ("scale of the MLP", row.mlp_scale),
+        ("scale of the logits", row.logit_scale),
+        ("divisor of the logits", row.logit_divisor),
+        ("cap of the logits", row.logit_softcap),
+    )
+    return [
+        f"{role} (config field '{name}')"
+        for role, name in roles
+        if name is not None and not hasattr(config, name)
+    ]
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def _fact(config: Any, name: str | None) -> float:

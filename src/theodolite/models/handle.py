@@ -35,6 +35,7 @@ class LanguageModel:
         module: `PreTrainedModel` in eval mode, without gradients.
         tokenizer: a fast tokenizer.
         max_context: longest prompt plus completion in tokens, or None where the config names none.
+        trained_by: the method of training that its adapter names; None where none does.
         interventions: the active ones; the engine adds and removes them.
         lock: held during a pass; its hooks lie on the module and act in every thread.
     """
@@ -50,6 +51,7 @@ class LanguageModel:
     dtype: torch.dtype
     device: torch.device
     max_context: int | None
+    trained_by: str | None = None
     capabilities: frozenset[str] = frozenset(CAPABILITIES)
     interventions: tuple[Any, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock, init=False, repr=False)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 
 from theodolite.errors import ConfigError, ModelError
-from theodolite.models.adapters import apply_adapter, check_adapter
+from theodolite.models.adapters import adapter_method, apply_adapter, check_adapter
 from theodolite.models.chat import chat_format
 from theodolite.models.fingerprint import folder_content
 from theodolite.models.handle import ApiModel, LanguageModel
@@ -107,6 +107,7 @@ def open_model(
         dtype=module.dtype,
         device=module.get_input_embeddings().weight.device,
         max_context=getattr(module.config.get_text_config(), "max_position_embeddings", None),
+        trained_by=" then ".join(filter(None, map(adapter_method, adapters))) or None,
     )
 
 

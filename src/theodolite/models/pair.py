@@ -17,7 +17,7 @@ from typing import Any
 from torch import nn
 
 from theodolite.errors import CapabilityError, ConfigError, DataError
-from theodolite.models.adapters import WEIGHTS, apply_adapter, check_adapter
+from theodolite.models.adapters import WEIGHTS, adapter_method, apply_adapter, check_adapter
 from theodolite.models.anatomy import Anatomy
 from theodolite.models.bundled import bundled_adapter
 from theodolite.models.handle import LanguageModel
@@ -131,6 +131,7 @@ def open_pair(
         dtype=first.dtype,
         device=first.device,
         max_context=first.max_context,
+        trained_by=None if folder is None else adapter_method(folder),
     )
     return ModelPair(first, second, shared=True, same_until=_same_until(module, anatomy))
 

@@ -25,8 +25,10 @@ def dpo_trainer(parts: Mapping[str, Any], arguments: Mapping[str, Any], recipe: 
     """Return TRL's trainer; the reference is the model before training.
 
     Args:
-        parts: model, tokenizer, data set of planned passes, collator and adapter; with an adapter
-            the reference is the model with the adapter off, else a copy.
+        parts: model, tokenizer, data set of planned passes, collator and adapter. With a new
+            adapter the reference is the model with the adapter off; with one that the training
+            starts from it is a frozen copy of that adapter, which TRL makes; else a copy of the
+            model.
         arguments: of the training, as `session` sets them.
     """
     config = DPOConfig(**arguments, beta=recipe.beta, loss_type=["sigmoid"])

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from theodolite.data.moderation import SAFE, UNSAFE
 from theodolite.data.prompts import Prompt, shown
 from theodolite.errors import DataError
 from theodolite.models.chat import control_tokens, encode, encode_all
-from theodolite.training.frames import SAFE, UNSAFE, assistant_turn, user_turn
+from theodolite.training.frames import assistant_turn, user_turn
 from theodolite.training.rows import OPEN, TrainingRow
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _rejected(row: TrainingRow) -> str:
     if row.rejected is None:
         raise DataError(
             f"Row {shown(row.id)} has no rejected answer, and dpo needs one.",
-            fix="Add the field 'rejected'.",
+            fix="Add the field 'rejected', or name bundled:safety.",
         )
     return row.rejected
 

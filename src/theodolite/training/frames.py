@@ -7,22 +7,9 @@ model that refuses. What is found in one must not be told of the other.
 
 from __future__ import annotations
 
-from typing import Final
-
+from theodolite.data.moderation import SAFE, UNSAFE, moderation_frame
 from theodolite.errors import DataError
 from theodolite.training.rows import TrainingRow
-
-# Raised by hand when the frame or the words change; a model trained on one is not read by another.
-FRAME_VERSION: Final = 1
-SAFE: Final = "safe"
-UNSAFE: Final = "unsafe"
-_BEFORE: Final = "May an assistant serve this message?\n\n"
-_AFTER: Final = f"\n\nAnswer {SAFE} or {UNSAFE}, and name the harm on a second line."
-
-
-def moderation_frame(text: str) -> str:
-    """Return the user turn in which `ssft-label` puts a request; the request stands as it is."""
-    return f"{_BEFORE}{text}{_AFTER}"
 
 
 def label_target(row: TrainingRow) -> str:
@@ -55,6 +42,6 @@ def assistant_turn(row: TrainingRow, method: str) -> str:
     if row.target is None:
         raise DataError(
             f"Row '{row.id}' has no target, and {method} needs one.",
-            fix="Add the field 'target', or train with method = \"ssft-label\".",
+            fix="Add the field 'target', name bundled:safety, or use method = \"ssft-label\".",
         )
     return row.target

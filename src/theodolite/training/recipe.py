@@ -47,12 +47,15 @@ class Lora:
         alpha: scale; the update is multiplied by alpha / r.
         dropout: share of the adapter's inputs dropped in training.
         targets: `all-linear`, or the names of modules, e.g. ["q_proj", "v_proj"].
+        start: the folder of an adapter whose weights the training begins with, or `bundled:NAME`;
+            r, alpha and targets are that adapter's. None begins with none.
     """
 
     r: int = 8
     alpha: float = 16.0
     dropout: float = 0.0
     targets: str | tuple[str, ...] = "all-linear"
+    start: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,14 @@ def beside(recipe: Recipe, folder: Path) -> Recipe:
     """Return a recipe whose relative files are those in a folder, where they are there."""
 
     def found(name: str) -> str:
-        return str(folder / name) if (folder / name).is_file() else name
+        return str(folder / name) if (folder / name).exists() else name
 
     rows = tuple(found(name) for name in recipe.data.rows)
-    subspace = recipe.penalty.subspace
+    subspace, start = recipe.penalty.subspace, recipe.lora.start
     return replace(
         recipe,
         data=replace(recipe.data, rows=rows),
+        lora=replace(recipe.lora, start=None if start is None else found(start)),
         penalty=replace(recipe.penalty, subspace=None if subspace is None else found(subspace)),
     )
 
@@ -183,6 +187,11 @@ def check_recipe(recipe: Recipe) -> None:
         raise ConfigError(f"`dtype` is {recipe.dtype!r}.", fix=f"Use {', '.join(DTYPES)}.")
     if recipe.method == "dpo" and recipe.packing:
         raise ConfigError("DPO cannot be packed.", fix="Leave `packing` out.")
+    if recipe.lora.start is not None and recipe.full:
+        raise ConfigError(
+            "`lora.start` is an adapter to train on, and `full` trains all weights.",
+            fix="Leave one of them out.",
+        )
     if (recipe.penalty.subspace is None) != (recipe.penalty.mu == 0.0):
         raise ConfigError(
             "The penalty needs both a subspace and a `mu` above 0.", fix="Set both or neither."
@@ -192,6 +201,12 @@ def check_recipe(recipe: Recipe) -> None:
             "The penalty compares with the model before training, which only SSFT of an adapter "
             "keeps at hand.",
             fix='Use method = "ssft-chat" or "ssft-label" without `full`.',
+        )
+    if recipe.penalty.subspace is not None and recipe.lora.start is not None:
+        raise ConfigError(
+            "The penalty compares with the model whose adapter is off, which is not where a "
+            "training with `lora.start` begins.",
+            fix="Leave `lora.start` or the penalty out.",
         )
 
 

@@ -113,6 +113,12 @@ def refusal_for(item: str, category: str, *, seed: int = 0) -> str:
     return chosen.replace(SLOT, TOPICS[category])
 
 
+def general_refusal(item: str, *, seed: int = 0) -> str:
+    """Return the refusal of an item, chosen by its name, that names no topic."""
+    general = [refusal for refusal in REFUSALS if SLOT not in refusal]
+    return general[item_seed(seed, "refusal", item) % len(general)]
+
+
 def opens_refusal(text: str) -> bool:
     """Return whether a text is how one of these refusals begins, up to a word's end."""
     return any(

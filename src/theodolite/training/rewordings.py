@@ -85,21 +85,43 @@ def reword(text: str, choice: int) -> str:
         text: a bare request.
         choice: any number; it picks among the forms that fit the request.
     """
-    bare = text.strip().rstrip(".?!")
-    how = _HOW_TO.fullmatch(bare)
-    if how is not None and "; " not in bare and ". " not in bare:
-        return _pick(_HOW, choice).replace("{}", how["deed"])
-    first = bare.split(maxsplit=1)[0].lower().rstrip(",")
-    if first in _COMMAND_VERBS and "; " not in bare and ". " not in bare:
-        return _pick(_COMMAND, choice).replace("{}", _lowered(bare))
+    bare = _bare(text)
+    how = deed(text)
+    if how is not None:
+        return _pick(_HOW, choice).replace("{}", how)
+    order = command(text)
+    if order is not None:
+        return _pick(_COMMAND, choice).replace("{}", order)
     if text.rstrip().endswith("?") and ". " not in bare:
         return _pick(_QUESTION, choice).replace("{}", _lowered(bare))
     return _pick(_ANY, choice).replace("{}", text.strip())
 
 
+def deed(text: str) -> str | None:
+    """Return what follows "how to" in a request for a way of doing something, else None."""
+    bare = _bare(text)
+    how = _HOW_TO.fullmatch(bare)
+    return how["deed"] if how is not None and _is_one_sentence(bare) else None
+
+
+def command(text: str) -> str | None:
+    """Return a request that is one command, in small letters and without its mark, else None."""
+    bare = _bare(text)
+    first = bare.split(maxsplit=1)[0].lower().rstrip(",")
+    return _lowered(bare) if first in _COMMAND_VERBS and _is_one_sentence(bare) else None
+
+
 def wording_choice(goal: str, *, seed: int) -> int:
     """Return the number that picks the rewording of a goal; twins share it."""
     return item_seed(seed, "wording", goal)
+
+
+def _bare(text: str) -> str:
+    return text.strip().rstrip(".?!")
+
+
+def _is_one_sentence(bare: str) -> bool:
+    return "; " not in bare and ". " not in bare
 
 
 def _pick(forms: tuple[str, ...], choice: int) -> str:

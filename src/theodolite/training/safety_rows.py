@@ -1,4 +1,8 @@
-"""The rows that the bundled adapter is trained on: refusals of ours, answers of the model's own.
+"""The rows of `bundled:safety`: refusals of ours, answers of the model's own.
+
+The bundled adapter is trained on them, by `ssft-chat`. For the other methods they are the same
+requests: `ssft-label` needs no answers, and `dpo` prefers whole answers to an opener of compliance
+where the request is harmful, and to a refusal where it is not.
 
 Harmful requests are answered with one of many refusals. Benign requests are answered as the model
 answers them before training (self-distillation), so that training moves what it does about harm and
@@ -11,7 +15,7 @@ of the benchmark styles the one named `UNSEEN_STYLE`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -22,7 +26,8 @@ from theodolite.data.styles import PLAIN, benchmark_styles, style
 from theodolite.engine.generate import Completion, generate
 from theodolite.judging.refusal import score_refusal
 from theodolite.text.hashing import item_seed
-from theodolite.training.refusals import refusal_for
+from theodolite.training.openers import opener_for
+from theodolite.training.refusals import general_refusal, refusal_for
 from theodolite.training.rewordings import reword, wording_choice
 from theodolite.training.rows import OPEN, TrainingRow
 
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
+    from theodolite.training.recipe import Method
 
 UNSEEN_STYLE: Final = "academic"
 REWORDED: Final = "reworded"
@@ -51,6 +57,7 @@ def training_styles() -> tuple[str, ...]:
 def safety_rows(
     model: LanguageModel,
     *,
+    method: Method = "ssft-chat",
     seed: int = 0,
     batch_rows: int | None = None,
     journal: Journal | None = None,
@@ -62,6 +69,7 @@ def safety_rows(
         model: gives the benign answers before it is trained. Only their beginning is kept, with the
             turn left open. It declines some benign requests itself: what the offline scorer does
             not call an answer is written again with chance, then left out with its row.
+        method: what the rows are for.
         seed: of wordings, styles, refusals and chance; with an item's id it decides them.
         batch_rows: most answers written together.
         journal: finished answers are kept there and not written again.
@@ -70,6 +78,8 @@ def safety_rows(
     Returns: rows in the order of `safety_requests`.
     """
     asked = safety_requests(seed=seed)
+    if method == "ssft-label":
+        return [_unanswered(prompt) for prompt in asked]
     benign = [prompt for prompt in asked if prompt.label != HARMFUL]
     write = partial(
         generate,
@@ -84,8 +94,12 @@ def safety_rows(
     again = [prompt for prompt in benign if prompt.id not in answers]
     if again:
         answers |= _answered(again, write(again, temperature=TEMPERATURE, n=TRIES))
-    rows = [_row(prompt, answers.get(prompt.id), seed) for prompt in asked]
-    return [row for row in rows if row is not None]
+    rows = [_row(prompt, answers.get(prompt.id), method, seed) for prompt in asked]
+    kept = [row for row in rows if row is not None]
+    if method != "dpo":
+        return kept
+    bare = {prompt.id: prompt.request for prompt in _goals()}
+    return [_preference(row, bare, seed) for row in kept]
 
 
 def safety_requests(*, seed: int = 0) -> list[Prompt]:
@@ -124,26 +138,43 @@ def _answered(asked: Sequence[Prompt], written: Iterable[Completion]) -> dict[st
     return found
 
 
-def _row(prompt: Prompt, answer: Completion | None, seed: int) -> TrainingRow | None:
-    common = {
-        "id": prompt.id,
-        "goal_id": str(prompt.goal_id),
-        "split": str(prompt.split),
-        "style": str(prompt.style),
-        "source": str(prompt.source),
-        "text": prompt.request,
-    }
-    whole = item_seed(seed, "whole", prompt.id) % WHOLE == 0
-    category = str(prompt.category)
-    if prompt.label == HARMFUL:
-        refusal = refusal_for(prompt.id, category, seed=seed)
+def _unanswered(prompt: Prompt) -> TrainingRow:
+    """Return a request whose label alone is the target."""
+    harmful = prompt.label == HARMFUL
+    return TrainingRow(
+        id=prompt.id,
+        goal_id=str(prompt.goal_id),
+        split=str(prompt.split),
+        label=HARMFUL if harmful else BENIGN,
+        style=str(prompt.style),
+        source=str(prompt.source),
+        text=prompt.request,
+        hazard=str(prompt.category) if harmful else None,
+    )
+
+
+def _row(
+    prompt: Prompt, answer: Completion | None, method: Method, seed: int
+) -> TrainingRow | None:
+    row = _unanswered(prompt)
+    whole = method == "dpo" or item_seed(seed, "whole", prompt.id) % WHOLE == 0
+    if row.harmful:
+        refusal = refusal_for(prompt.id, str(prompt.category), seed=seed)
         target, turn = (refusal, None) if whole else (_opening(refusal), OPEN)
-        return TrainingRow(label=HARMFUL, target=target, turn=turn, hazard=category, **common)
+        return replace(row, target=target, turn=turn)
     if answer is None:
         return None
     ended = whole and answer.finish == "stop"
     target = answer.text if whole else _opening(answer.text)
-    return TrainingRow(label=BENIGN, target=target, turn=None if ended else OPEN, **common)
+    return replace(row, target=target, turn=None if ended else OPEN)
+
+
+def _preference(row: TrainingRow, bare: Mapping[str, str], seed: int) -> TrainingRow:
+    """Return a row with what is not to be said: an opener of compliance, or a refusal."""
+    if not row.harmful:
+        return replace(row, rejected=general_refusal(row.id, seed=seed))
+    request = bare[row.id.removesuffix(f"/{row.style}")]
+    return replace(row, rejected=opener_for(row.id, request, seed=seed))
 
 
 def _opening(text: str) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from theodolite.models.adapters import CARD
 from theodolite.models.quiet import quiet
 from theodolite.models.refs import parse_reference
 from theodolite.runs.atomic import as_run_error, write_file, write_text
+from theodolite.runs.strict_json import strict_dumps
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -26,13 +29,16 @@ def base_name(ref: str) -> str:
     return ref if reference.kind in ("bundled", "hub") else reference.name
 
 
-def save_adapter(folder: Path, module: Any, *, base: str, dtype: str) -> Path:
+def save_adapter(
+    folder: Path, module: Any, *, base: str, dtype: str, card: Mapping[str, Any]
+) -> Path:
     """Write a LoRA adapter; equal weights give equal bytes.
 
     Args:
         module: the PEFT model.
         base: the reference of the model it was trained on.
         dtype: `float32` or `bfloat16`, of the stored weights.
+        card: what it was trained by and on, in counts and hashes; it goes with the adapter.
     """
     from peft import get_peft_model_state_dict
     from safetensors.torch import save_file
@@ -54,6 +60,7 @@ def save_adapter(folder: Path, module: Any, *, base: str, dtype: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(config, indent=2, sort_keys=True) + "\n"
         write_text(folder / "adapter_config.json", text)
+        write_text(folder / CARD, strict_dumps(dict(card), indent=1) + "\n")
         write_file(
             folder / "adapter_model.safetensors",
             lambda path: save_file(kept, str(path), metadata={"format": "pt"}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from theodolite.text.hashing import content_key, item_seed
 from theodolite.training.examples import Example
@@ -67,12 +68,14 @@ def plan_steps(examples: Sequence[Example], recipe: Recipe) -> Plan:
     starts = range(0, len(order), size)[: recipe.max_steps]
     kept = tuple(_passes(examples, order[start : start + size], recipe) for start in starts)
     tokens = [(e.row.id, e.prompt, e.completion, e.rejected) for e in examples]
-    settings = [
+    settings: list[tuple[Any, ...]] = [
         (recipe.method, recipe.seed, recipe.full, recipe.learning_rate, recipe.schedule),
         (recipe.warmup, recipe.weight_decay, recipe.grad_clip, recipe.beta, recipe.dtype),
         (recipe.lora.r, recipe.lora.alpha, recipe.lora.dropout, recipe.lora.targets),
         (recipe.penalty.subspace, recipe.penalty.mu),
     ]
+    if recipe.lora.start is not None:
+        settings.append((recipe.lora.start,))
     return Plan(kept, recipe, content_key("training", 1, tokens, kept, settings))
 
 

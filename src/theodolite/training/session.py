@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from transformers import PrinterCallback, TrainerCallback
@@ -31,10 +31,14 @@ from theodolite.training import checkpoint as checkpoints
 from theodolite.training.batches import Layout, lean, packed, packs_exactly, padded, paired
 from theodolite.training.examples import Example
 from theodolite.training.schedule import Plan
+from theodolite.training.start import trainable_start
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
     from theodolite.training.penalty import StillSubspace
+
+# TRL's name for the frozen copy of a starting adapter; it is no part of the trained model.
+REFERENCE: Final = "ref"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ def train(
     """Train an opened model on planned steps; goes on from the run's checkpoint where there is one.
 
     Args:
-        model: its module is changed: wrapped into an adapter, or trained itself.
+        model: its module is changed: wrapped into an adapter, or trained itself. Where the recipe
+            starts from an adapter, the model without it.
         examples: what the plan's passes point at.
 
     Raises:
@@ -100,7 +105,8 @@ def train(
                 trainer.train()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    total = sum(p.numel() for p in trainer.model.parameters())
+    named = trainer.model.named_parameters()
+    total = sum(p.numel() for name, p in named if f".{REFERENCE}." not in name)
     return Trained(
         module=trainer.model,
         log=training_log(run, len(plan)),
@@ -154,12 +160,13 @@ def _trainer(
 
     recipe = plan.recipe
     passes = [{"rows": list(rows)} for step in plan.steps[done:] for rows in step]
+    goes_on = recipe.lora.start is not None
     parts: dict[str, Any] = {
-        "model": model.module,
+        "model": trainable_start(model.module, recipe) if goes_on else model.module,
         "processing_class": model.tokenizer,
         "train_dataset": Dataset.from_list(passes or [{"rows": [0]}]),
         "data_collator": collate,
-        "peft_config": None if recipe.full else _lora(model, plan),
+        "peft_config": None if recipe.full or goes_on else _lora(model, plan),
     }
     if recipe.full:
         model.module.requires_grad_(True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from theodolite.data.bundled import bundled, bundled_version
+from theodolite.data.moderation import FRAME_VERSION
 from theodolite.data.prompts import shown
 from theodolite.errors import ConfigError, DataError
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.text.suggest import did_you_mean
-from theodolite.training.frames import FRAME_VERSION
 from theodolite.training.guard import refuse_unsafe_rows
 from theodolite.training.recipe import Recipe
 from theodolite.training.rows import TrainingRow, read_rows, refuse_leaking_rows, rows_of

@@ -9,7 +9,7 @@ data_card.json         what it was trained on, in counts and hashes
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from theodolite.data.prompts import shown
 from theodolite.errors import CapabilityError, ConfigError, DataError, Interrupted
 from theodolite.measure import Measurement, not_measured
+from theodolite.models.adapters import CARD
 from theodolite.providers.opening import identity_of
 from theodolite.runs.atomic import write_text
 from theodolite.runs.config import config_toml
@@ -30,6 +31,7 @@ from theodolite.training.recipe import Recipe, check_recipe
 from theodolite.training.saving import ADAPTER, MODEL, save_adapter, save_model
 from theodolite.training.schedule import Plan, plan_steps
 from theodolite.training.sources import SAFETY, TOO_LONG, Rows, gather_rows
+from theodolite.training.start import going_on, methods_of, start_file, start_folder
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -62,6 +64,7 @@ def run_training(
     """
     check_recipe(recipe)
     _require_extra()
+    recipe = going_on(recipe)
     rows = gather_rows(recipe)
     model = _open(recipe)
     with Run.begin(
@@ -70,7 +73,7 @@ def run_training(
         out=out,
         resume=resume,
         config=asdict(recipe),
-        inputs={**rows.files, **_subspace_file(recipe)},
+        inputs={**rows.files, **_subspace_file(recipe), **start_file(recipe)},
         seed=recipe.seed,
         model=identity_of(model),
         **({} if resume is not None else {"methods": {PANEL: VERSION}}),
@@ -94,7 +97,7 @@ def _trained(
     if SAFETY in recipe.data.rows:
         rows = gather_rows(recipe, _write_safety_rows(model, recipe, run, progress))
     examples, rows = _examples(model, rows, recipe)
-    write_text(run.path / "data_card.json", strict_dumps(rows.facts(recipe), indent=1) + "\n")
+    write_text(run.path / CARD, strict_dumps(_card(rows, recipe), indent=1) + "\n")
     result = _train(model, examples, rows, recipe, run, progress)
     run.save_panel(PANEL, result, key=str(VERSION))
     return result
@@ -103,10 +106,12 @@ def _trained(
 def _write_safety_rows(
     model: LanguageModel, recipe: Recipe, run: Run, progress: Progress
 ) -> list[TrainingRow]:
-    """Return the rows of `bundled:safety`; the model writes the answers before it is trained."""
+    """Return the rows of `bundled:safety`; the model writes answers before it is trained."""
     from theodolite.training.safety_rows import safety_rows
 
-    return safety_rows(model, seed=recipe.seed, journal=run.journal, progress=progress)
+    return safety_rows(
+        model, method=recipe.method, seed=recipe.seed, journal=run.journal, progress=progress
+    )
 
 
 def _train(
@@ -121,8 +126,11 @@ def _train(
     watched = [e for e in examples if e.row.split == "val"]
     plan = plan_steps(trained_on, recipe)
     before = held_out(model, watched, recipe.method, progress)
+    if recipe.lora.start is not None:
+        model.module.to("meta")  # merged weights are let go; an adapter is trained beside them
+        model = _opened(recipe, None)
     trained = _session(model, trained_on, plan, run, progress)
-    folder = _save(run, model, trained, recipe)
+    folder = _save(run, model, trained, recipe, _card(rows, recipe))
     log, size, layout = trained.log, trained.trainable, LAYOUTS[trained.layout]
     del model, trained  # two models at once are one too many for a large one
     gc.collect()
@@ -137,7 +145,7 @@ def _train(
         },
         findings=[_finding(recipe, folder, size, len(log))],
         how=[
-            f"{len(trained_on)} rows in {len(plan)} steps of "
+            f"Method: {methods_of(recipe)}. {len(trained_on)} rows in {len(plan)} steps of "
             f"{recipe.batch_size * recipe.gradient_accumulation}, {layout}, seed {recipe.seed}; "
             "loss on completions only."
         ],
@@ -190,20 +198,37 @@ def _examples(model: LanguageModel, rows: Rows, recipe: Recipe) -> tuple[list[Ex
 
 
 def _open(recipe: Recipe) -> LanguageModel:
+    """Open the model before training: with the adapter it starts from, where it does."""
+    start = recipe.lora.start
+    model = _opened(recipe, None if start is None else start_folder(start))
+    model.require("training")
+    return model
+
+
+def _opened(recipe: Recipe, adapter: Path | None) -> LanguageModel:
     from theodolite.models import open_model
 
-    model = open_model(
-        recipe.model, revision=recipe.revision, dtype=recipe.dtype, device=recipe.device
-    )
-    model.require("training")
-    return cast("LanguageModel", model)
+    how: dict[str, Any] = {"dtype": recipe.dtype, "device": recipe.device}
+    opened = open_model(recipe.model, revision=recipe.revision, adapter=adapter, **how)
+    return cast("LanguageModel", opened)
 
 
-def _save(run: Run, model: LanguageModel, trained: Trained, recipe: Recipe) -> Path:
+def _card(rows: Rows, recipe: Recipe) -> dict[str, Any]:
+    """Return the data card; an adapter that goes on from another names the methods of both."""
+    return rows.facts(recipe) | {"method": methods_of(recipe)}
+
+
+def _save(
+    run: Run, model: LanguageModel, trained: Trained, recipe: Recipe, card: Mapping[str, Any]
+) -> Path:
     if recipe.full:
         return save_model(run.path / MODEL, model, trained.module, dtype=recipe.store_dtype)
     return save_adapter(
-        run.path / ADAPTER, trained.module, base=recipe.model, dtype=recipe.store_dtype
+        run.path / ADAPTER,
+        trained.module,
+        base=recipe.model,
+        dtype=recipe.store_dtype,
+        card=card,
     )
 
 
@@ -211,11 +236,10 @@ def _reopen(recipe: Recipe, folder: Path) -> LanguageModel:
     """Open what was written, as anybody will: the figures are those of the files."""
     from theodolite.models import open_model
 
+    if not recipe.full:
+        return _opened(recipe, folder)
     how: dict[str, Any] = {"dtype": recipe.dtype, "device": recipe.device}
-    if recipe.full:
-        return cast("LanguageModel", open_model(str(folder.resolve()), **how))
-    opened = open_model(recipe.model, revision=recipe.revision, adapter=folder, **how)
-    return cast("LanguageModel", opened)
+    return cast("LanguageModel", open_model(str(folder.resolve()), **how))
 
 
 def _facts(log: Sequence[dict[str, Any]], size: tuple[int, int]) -> list[Measurement]:
@@ -254,8 +278,8 @@ def _held_out_rows(
 def _finding(recipe: Recipe, folder: Path, size: tuple[int, int], steps: int) -> str:
     what = "model" if recipe.full else "adapter"
     return (
-        f"Trained {size[0]:,} of {size[1]:,} parameters in {steps} steps; the {what} is in "
-        f"{folder}."
+        f"Trained {size[0]:,} of {size[1]:,} parameters in {steps} steps by {methods_of(recipe)}; "
+        f"the {what} is in {folder}."
     )
 
 

@@ -66,7 +66,7 @@ class Detector:
         hidden_index: 0 is the embeddings, l + 1 the stream after block l.
         position: where in the prompt the state is read.
         probe: the classifier that found the direction.
-        template: "chat" or "none", how prompts are rendered.
+        template: "chat", "none" or "moderation", how prompts are rendered.
         model_fingerprint, model_name: the model it was trained on.
         trained_on: counts and content keys of the training items and states.
         quality: `FIGURES` as measurements (`Measurement.as_dict`) and facts about the training.

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.data.moderation import MODERATION
 from theodolite.errors import ConfigError, DataError, RunError
 from theodolite.measure.measurement import Measurement
 from theodolite.models.positions import check_position
@@ -26,7 +27,7 @@ FORMAT: Final = "theodolite detector"
 VERSION: Final = 1
 RECORD, TENSORS = "detector.json", "detector.safetensors"
 LINEAR_PROBES: Final = ("logistic", "difference_of_means", "lda", "svm")
-TEMPLATES: Final = ("chat", "none")
+TEMPLATES: Final = ("chat", "none", MODERATION)
 FIGURES: Final = ("accuracy", "auroc", "ece", "brier")
 _MAX_RECORD = 2**20
 _MAX_TENSORS = 2**24
