@@ -16,14 +16,12 @@ from tests.models.tiny import tiny_model
 from theodolite.correction import hardening
 from theodolite.correction.hardening import (
     CARD,
-    OPENERS,
     ROWS,
     HardeningOptions,
     hardening_data,
     hardening_recipe,
-    refuse_measured_goals,
-    train_goals,
 )
+from theodolite.correction.train_goals import refuse_measured_goals, train_goals
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, PromptSet
 from theodolite.data.styles import Style, held_out_styles, style
@@ -140,12 +138,11 @@ def test_preference_rows_never_hold_an_answer_to_harm() -> None:
     for row in data.rows:
         assert row.target is not None and row.rejected is not None
         if row.harmful:
-            assert row.rejected in OPENERS
+            assert score_refusal(row.rejected).refused is not True
+            assert row.rejected.endswith((":", ",")) and len(row.rejected.split()) < 32
             assert score_refusal(row.target).refused is True
         else:
             assert score_refusal(row.rejected).refused is True
-    assert max(map(len, OPENERS)) < 50
-    assert not any(score_refusal(opener).refused for opener in OPENERS)
 
 
 def test_the_files_are_what_a_training_reads(tmp_path: Path) -> None:

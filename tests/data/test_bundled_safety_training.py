@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from theodolite.data.bundled import bundled, bundled_version
 from theodolite.data.goal_splits import Placed, refuse_goals_in_two_splits
@@ -85,11 +88,30 @@ def likeness(ours: PromptSet, theirs: PromptSet) -> float:
     return max(len(a & b) / len(a | b) for a in own for b in known)
 
 
+def cosines(ours: PromptSet, theirs: PromptSet, splits: Sequence[str]) -> list[np.ndarray]:
+    """Return each of our requests' largest TF-IDF cosine with a request of each split."""
+    words = TfidfVectorizer(stop_words="english").fit(p.request for p in (*ours, *theirs))
+    own = words.transform([p.request for p in ours])
+    known = [words.transform([p.request for p in theirs.split(split)]) for split in splits]
+    return [(own @ other.T).max(axis=1).toarray()[:, 0] for other in known]
+
+
+def test_requests_share_few_words_with_those_measured() -> None:
+    training = bundled("safety_training")  # no fixture: a failure would print its words
+    limits = {"test": 0.52, "val": 0.72}
+    found = cosines(training, bundled("refusal"), tuple(limits))
+    for largest, limit in zip(found, limits.values(), strict=True):
+        assert len(largest) == len(training)
+        assert largest.max() <= limit and np.quantile(largest, 0.99) < 0.40
+
+
 def test_the_overlap_checks_can_fail(training) -> None:
     copied = bundled("refusal").split("test").prompts[:2]
     mixed = training.derive([*training.prompts[:5], *copied])
     assert alike(mixed, bundled("refusal")) == [p.id for p in copied]
     assert likeness(mixed, bundled("refusal")) == 1.0
+    (test,) = cosines(mixed, bundled("refusal"), ("test",))
+    assert test.max() == pytest.approx(1.0)
 
 
 def test_no_two_goals_share_a_wording(training) -> None:

@@ -70,9 +70,9 @@ def harden(
 ) -> None:
     """Write training data against a weak style; with --loop, retrain and measure again."""
     from theodolite.audit.loops.harden import harden as run_harden
-    from theodolite.audit.loops.harden import summary
     from theodolite.audit.loops.report import write_report
     from theodolite.audit.loops.request import COMMAND, HardenRequest
+    from theodolite.audit.loops.result import summary
     from theodolite.cli.output import console_progress, print_json, print_rows
     from theodolite.cli.settings import resolve
 
@@ -100,7 +100,8 @@ def harden(
     if as_json:
         print_json(run, result.measurements, result.tables)
     else:
-        print_rows(f"correct harden, {request.model}", summary(result))
+        for title, rows in summary(result, request.model):
+            print_rows(title, rows)
         for sentence in (*result.findings, *result.limits):
             typer.echo(escape(sentence))
     typer.echo(f"Report: {escape(str(report))}", err=as_json)

@@ -9,12 +9,13 @@ answer to a harmful request is ever written, asked for, or read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from theodolite.data.bundled import bundled
+from theodolite.correction.train_goals import refuse_measured_goals, train_goals
+from theodolite.correction.trigger_rows import WordRequests, word_requests
 from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, PromptSet, shown
 from theodolite.data.styles import PLAIN, STYLES_VERSION, Style, benchmark_styles, style, styled
@@ -27,8 +28,9 @@ from theodolite.runs.config import config_toml
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.text.hashing import item_seed
 from theodolite.training.guard import refuse_unsafe_rows
+from theodolite.training.openers import opener_for
 from theodolite.training.recipe import Data, Recipe, check_recipe
-from theodolite.training.refusals import REFUSALS, SLOT, TOPICS, refusal_for
+from theodolite.training.refusals import TOPICS, general_refusal, refusal_for
 from theodolite.training.rows import OPEN, TrainingRow, refuse_leaking_rows, write_rows
 
 if TYPE_CHECKING:
@@ -41,18 +43,9 @@ VERSION: Final = 1
 ROWS, CARD, RECIPE = "rows.jsonl", "card.json", "recipe.toml"
 SOURCE: Final = "hardening"
 CONTROL: Final = "hardening-control"
+WORDS: Final = "hardening-words"
 REPLAY: Final = "replay"
 OWN, OF_BASE = "the model itself", "the model before its safety training"
-
-# How a reply opens that is about to comply: what a preference moves away from. Nothing follows.
-OPENERS: Final = (
-    "Sure, here is how:",
-    "Of course. Here is what you asked for:",
-    "Certainly! Let me walk you through it:",
-    "Gladly, here it is:",
-    "Yes, this is how it goes:",
-    "No problem. To begin with,",
-)
 
 
 @dataclass(frozen=True)
@@ -60,11 +53,14 @@ class HardeningOptions:
     """What hardening data is made of.
 
     Args:
-        method: `ssft-chat`, or `dpo` (the refusal over a bare opener; the answer over a refusal).
+        method: `ssft-chat`, or `dpo` (the refusal over an affirmative opener; the answer over a
+            refusal).
         exposure: harmful goals put into each weak style, and as many benign twins.
         controls: further benign requests, without a twin, put into each weak style: a style in
             which most is harmful is soon taken for harm itself.
         replay: harmful goals in other forms, and as many benign twins.
+        words: harmful goals told without trigger words, and as many benign requests with them;
+            0 leaves both out.
         answer_tokens: longest answer to a benign request; one that is cut is left open.
         held_out: let a held-out style be trained on; it is no test of carrying over after that.
     """
@@ -73,6 +69,7 @@ class HardeningOptions:
     exposure: int = 48
     controls: int = 48
     replay: int = 48
+    words: int = 24
     answer_tokens: int = 24
     held_out: bool = False
 
@@ -105,17 +102,11 @@ class HardeningData:
         return folder / RECIPE
 
 
-def train_goals() -> PromptSet:
-    """Return the bundled requests that may be trained on: harmful, twins, and other benign ones."""
-    sets = [bundled("refusal"), bundled("safety_training")]
-    chosen = [p for each in sets for p in each if p.split == "train"]
-    return PromptSet("train goals", tuple(chosen), "bundled refusal and safety_training, train")
-
-
 def hardening_data(
     model: LanguageModel,
     styles: Sequence[Style | str],
     *,
+    words: Sequence[str] = (),
     goals: PromptSet | None = None,
     base: LanguageModel | None = None,
     options: HardeningOptions | None = None,
@@ -128,6 +119,8 @@ def hardening_data(
     Args:
         model: the model to be hardened; it writes the answers to benign requests.
         styles: the weak ones, as `Style`s or names.
+        words: trigger words in lower case, most relevant first; they are put into other words in
+            harmful train goals, and answered where they stand in benign ones.
         goals: bare requests of split `train`, harmful ones with benign twins (default:
             `train_goals`).
         base: the model before its safety training; asked where the model refuses a benign request,
@@ -146,17 +139,21 @@ def hardening_data(
     options = options or HardeningOptions()
     weak, goals = _styles(styles, options), goals or train_goals()
     pairs = _pairs(goals, options, seed)
+    around = word_requests(goals, words, options.words, seed=seed)
     asked = _asked(pairs, _controls(goals, pairs, options, seed), weak, options, seed)
+    asked += [(_in_style(p, style(PLAIN)), WORDS) for p in (*around.harmful, *around.benign)]
     benign = [prompt for prompt, _ in asked if prompt.label == BENIGN]
     answers, by = _answers(model, base, benign, options, journal, progress)
+    bare = {p.id: p.request for p in (*goals, *around.harmful, *around.benign)}
     rows = tuple(
-        _row(prompt, source, answers.get(prompt.id), options, seed)
+        _row(prompt, source, answers.get(prompt.id), options, bare, seed)
         for prompt, source in asked
         if prompt.label == HARMFUL or prompt.id in answers
     )
     refuse_unsafe_rows(rows, options.method)
     refuse_leaking_rows(rows, "The hardening rows")
-    return HardeningData(rows, _card(rows, weak, options, len(benign), by, model, seed))
+    told = _card(rows, weak, options, len(benign), by, model, seed)
+    return HardeningData(rows, told | _words_told(words, around))
 
 
 def _styles(styles: Sequence[Style | str], options: HardeningOptions) -> list[Style]:
@@ -175,10 +172,10 @@ def _styles(styles: Sequence[Style | str], options: HardeningOptions) -> list[St
             )
     if (
         min(options.exposure, options.answer_tokens) < 1
-        or min(options.replay, options.controls) < 0
+        or min(options.replay, options.controls, options.words) < 0
     ):
         raise ConfigError(
-            "exposure and answer_tokens must be at least 1, replay and controls at least 0.",
+            "exposure and answer_tokens must be at least 1, replay, controls and words at least 0.",
             fix="Change that option.",
         )
     return found
@@ -217,36 +214,6 @@ def _controls(
     twins = {twin.id for _, twin in pairs if twin is not None}
     others = [p for p in in_pairs(goals, seed) if p.label == BENIGN and p.id not in twins]
     return others[: options.controls]
-
-
-def refuse_measured_goals(prompts: Iterable[Prompt], more: Iterable[Prompt] = ()) -> None:
-    """Refuse requests that measure: of another split than train, or equal to one that does.
-
-    Args:
-        prompts: what is to be trained on.
-        more: requests that measure beside the bundled ones.
-
-    Raises: DataError: names the first.
-    """
-    measured = [p for p in (*bundled("refusal"), *more) if p.split != "train"]
-    goals = {cluster_of(p) for p in measured}
-    words = {_folded(p.request) for p in measured}
-    for prompt in prompts:
-        if prompt.split != "train":
-            raise DataError(
-                f"Prompt {shown(prompt.id)} is of the split {shown(prompt.split or 'none')}, and "
-                "hardening data is made of train goals alone.",
-                fix="Give prompts whose field 'split' is train.",
-            )
-        if cluster_of(prompt) in goals or _folded(prompt.request) in words:
-            raise DataError(
-                f"Prompt {shown(prompt.id)} is a goal that refusal is measured on.",
-                fix="Leave it out.",
-            )
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.split()).casefold()
 
 
 def _asked(
@@ -305,13 +272,14 @@ def _row(
     source: str,
     answer: Completion | None,
     options: HardeningOptions,
+    bare: Mapping[str, str],
     seed: int,
 ) -> TrainingRow:
     """Return a refusal where the request is harmful, else the answer it was given."""
     refusal = _refusal(prompt, seed)
-    opener = OPENERS[item_seed(seed, "opener", prompt.id) % len(OPENERS)]
+    request = bare[prompt.id.removesuffix(f"/{prompt.style}")]
     dpo = options.method == "dpo"
-    target, rejected, turn = refusal, opener, None
+    target, rejected, turn = refusal, opener_for(prompt.id, request, seed=seed), None
     if answer is not None:
         target, rejected = answer.text.strip(), refusal
         turn = None if answer.finish == "stop" else OPEN
@@ -333,8 +301,7 @@ def _refusal(prompt: Prompt, seed: int) -> str:
     """Return a refusal of ours; one without a topic where the request's is not known."""
     if prompt.label == HARMFUL and prompt.category in TOPICS:
         return refusal_for(prompt.id, str(prompt.category), seed=seed)
-    general = [refusal for refusal in REFUSALS if SLOT not in refusal]
-    return general[item_seed(seed, "refusal", prompt.id) % len(general)]
+    return general_refusal(prompt.id, seed=seed)
 
 
 def _card(
@@ -366,6 +333,11 @@ def _card(
             for (source, label, name), count in sorted(counts.items())
         ],
     }
+
+
+def _words_told(words: Sequence[str], around: WordRequests) -> dict[str, int]:
+    """Return what the card says of trigger words beside their rows."""
+    return {"trigger_words": len(words), "words_left_out": around.left_out}
 
 
 def hardening_recipe(model: str, **settings: Any) -> Recipe:

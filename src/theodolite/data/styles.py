@@ -240,42 +240,52 @@ def _of_kind(kind: Kind) -> tuple[Style, ...]:
     return tuple(style for style in STYLES if style.kind == kind)
 
 
-def style(name: str) -> Style:
+def style(name: str, own: Sequence[Style] = ()) -> Style:
     """Return the style of this name.
+
+    Args:
+        own: wrappers of the user's own that may be named too.
 
     Raises:
         DataError: there is none (with the nearest name).
     """
-    for candidate in STYLES:
-        if candidate.name == name:
-            return candidate
-    raise DataError(
-        f"The style {shown(name)} is unknown.", fix=did_you_mean(name, [s.name for s in STYLES])
-    )
+    known = {each.name: each for each in (*own, *STYLES)}
+    if name not in known:
+        raise DataError(f"The style {shown(name)} is unknown.", fix=did_you_mean(name, list(known)))
+    return known[name]
 
 
-def style_names(styles: str | Sequence[str]) -> list[str]:
+# Words that name several styles at once.
+GROUPS: Final = ("all", "benchmark", "held_out", "pressure", "jailbreak")
+
+
+def style_names(styles: str | Sequence[str], own: Sequence[Style] = ()) -> list[str]:
     """Return style names for what was asked, each checked, in order and once.
 
     Args:
-        styles: `all`, `benchmark`, `held_out`, `pressure`, `jailbreak`, or names (a list, or joined
-            by commas).
+        styles: one of `GROUPS`, or names (a list, or joined by commas).
+        own: wrappers of the user's own that may be named too; they belong to no group.
 
     Raises:
         DataError: a style is unknown.
     """
-    groups = {
-        "all": STYLES,
-        "benchmark": benchmark_styles(),
-        "held_out": held_out_styles(),
-        "pressure": pressure_styles(),
-        "jailbreak": jailbreak_styles(),
-    }
+    members = (STYLES, benchmark_styles(), held_out_styles(), pressure_styles(), jailbreak_styles())
+    groups = dict(zip(GROUPS, members, strict=True))
     words: Iterable[str] = styles.split(",") if isinstance(styles, str) else styles
     names: list[str] = []
     for word in (word.strip() for word in words):
-        names += [s.name for s in groups[word]] if word in groups else [style(word).name]
+        names += [s.name for s in groups[word]] if word in groups else [style(word, own).name]
     return list(dict.fromkeys(names))
+
+
+def with_own(styles: str | Sequence[str], own: Sequence[Style]) -> list[Style]:
+    """Return the styles that were asked, then the user's own that were not named among them.
+
+    Raises:
+        DataError: a style is unknown.
+    """
+    names = dict.fromkeys([*style_names(styles, own), *(each.name for each in own)])
+    return [style(name, own) for name in names]
 
 
 def styled(prompts: PromptSet, styles: Iterable[Style | str] | None = None) -> PromptSet:

@@ -9,16 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from tests.models.tiny_files import save_folder
+from tests.models.tiny_files import save_adapter, save_folder
 from theodolite.audit.loops import harden as loop
 from theodolite.audit.loops.goals import read_goals
-from theodolite.audit.loops.harden import harden, summary
+from theodolite.audit.loops.harden import harden
 from theodolite.audit.loops.hardened import AFTER, BEFORE, CLAMPED, Hardened
 from theodolite.audit.loops.report import hardening_report, write_report
 from theodolite.audit.loops.request import PANEL, HardenRequest, check_request
+from theodolite.audit.loops.result import summary
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import BENIGN, HARMFUL
+from theodolite.engine import load_interventions
 from theodolite.errors import CapabilityError, ConfigError, DataError, Interrupted, RunError
 from theodolite.models import open_model
 from theodolite.runs.run import Run
@@ -85,9 +89,50 @@ def test_the_loop_runs_through(finished: Run, request_of: HardenRequest) -> None
     table = result.tables["hardened"]
     assert len(table) == 2 * (2 * 4) + 2
     assert {row["role"] for row in table} == {"hardened", "bare", "held out", "other", "cost"}
-    assert len(summary(result)) == len(table)
+    printed = summary(result, "tiny")
+    assert [title.split(":")[0] for title, _ in printed] == [f"tiny, {AFTER}", f"tiny, {CLAMPED}"]
+    assert [len(rows) for _, rows in printed] == [4 + 1, 4 + 1]
+    assert printed[0][1][0].keys() >= {"style", "harmful", "change", "benign", "its change"}
     adapter = finished.path / "training-3" / "adapter"
     assert open_model(request_of.model, adapter=adapter).module is not None
+
+
+def test_the_loop_goes_on_from_an_adapter(request_of: HardenRequest, tmp_path: Path) -> None:
+    start = save_adapter(tmp_path / "first", Path(request_of.model))
+    quick = {"styles": ("translation",), "asked": "plain", "clamp": False, "max_steps": 1}
+    request = replace(request_of, adapter=str(start), learning_rate=0.0, **quick)
+    run, _ = harden(request, progress=Silent(), out=tmp_path / "run")
+    training = Run.open(run.path / "training-3")
+    assert training.manifest["config"]["lora"]["start"] == str(start)
+    found, begun = (
+        load_file(folder / "adapter_model.safetensors")
+        for folder in (training.path / "adapter", start)
+    )
+    assert found.keys() == begun.keys()  # whole, on the base: the start is not left beneath it
+    for name, tensor in found.items():
+        torch.testing.assert_close(tensor.float(), begun[name], rtol=1e-2, atol=1e-3)
+
+
+def test_the_clamp_is_written_where_it_weakens_nothing(
+    finished: Run, request_of: HardenRequest
+) -> None:
+    assert Hardened.load(finished).weakens(CLAMPED) is None  # a tiny model never refuses
+    model = open_model(request_of.model)
+    (acting,) = load_interventions(finished.path / loop.CLAMP_FILE, model)
+    assert acting.operator == "bound"
+    assert "written to clamp.json" in " ".join(finished.load_panel(PANEL).how)
+
+
+def test_a_clamp_that_weakens_is_not_written(
+    request_of: HardenRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hardened, "weakens", lambda *_: "refusal fell")
+    with Run.create("test", out=tmp_path / "run") as run:
+        steps = loop.Steps(request_of, read_goals(None, limit=2), run, Silent())
+        monkeypatch.setattr(loop.Steps, "result", lambda *_: Hardened.__new__(Hardened))
+        said = steps.written(None, None, None)  # type: ignore[arg-type]
+        assert said == "It was not written to a file: refusal fell."
+        assert not (run.path / loop.CLAMP_FILE).exists()
 
 
 def test_data_is_made_of_train_goals_alone(finished: Run) -> None:
@@ -141,14 +186,22 @@ def test_a_loop_that_was_stopped_goes_on(
 def test_without_the_loop_data_and_recipe_are_written(
     request_of: HardenRequest, tmp_path: Path
 ) -> None:
-    request = replace(request_of, loop=False, styles=("outline",), exposure=(2, 4))
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"name": "radio", "template": "On the air: {request}"}))
+    request = replace(
+        request_of, loop=False, styles=("outline", "radio"), wrappers=str(own), exposure=(2, 4)
+    )
     run, result = harden(request, progress=Silent(), out=tmp_path / "run")
     assert {row["exposure"] for row in result.tables["hardening_data"]} == {2, 4}
     small, large = (read_rows(run.path / f"data-{n}" / "rows.jsonl") for n in (2, 4))
-    own = [{r.id for r in rows if r.source == "hardening"} for rows in (small, large)]
-    assert own[0] < own[1]
+    own_ids = [{r.id for r in rows if r.source == "hardening"} for rows in (small, large)]
+    assert own_ids[0] < own_ids[1]
+    assert {r.style for r in large if r.source == "hardening"} == {"outline", "radio"}
+    assert "No rows were made around trigger words: 0 of 2 bare" in " ".join(result.how)
     assert "theodolite train ssft" in " ".join(result.findings)
-    assert len(summary(result)) == len(result.tables["hardening_data"])
+    assert [len(rows) for _, rows in summary(result, "tiny")] == [
+        len(result.tables["hardening_data"])
+    ]
 
 
 def test_a_weakness_found_by_another_run_is_used(
@@ -236,13 +289,14 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "both": ({"styles": ("quiz",), "weakness": "."}, "--weakness"),
     "no run": ({"weakness": "nowhere"}, "nowhere"),
     "no adapter": ({"adapter": "nowhere"}, "nowhere"),
-    "adapter to go on from": ({"adapter": ".", "loop": True}, "bundled aligned"),
     "exposure": ({"exposure": (0,)}, "exposure"),
     "no exposure": ({"exposure": ()}, "exposure"),
     "twice": ({"exposure": (8, 8)}, "twice"),
     "limit": ({"limit": 1}, "limit"),
     "epochs": ({"epochs": 0}, "epochs"),
     "tokens": ({"tokens": "xx"}, "xx"),
+    "words": ({"words": -1}, "words"),
+    "wrappers": ({"wrappers": "nowhere.toml"}, "nowhere.toml"),
     "interventions": ({"interventions": "x.json"}, "trained"),
 }
 

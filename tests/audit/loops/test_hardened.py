@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from tests.mechanism.triggers.made import outcomes_of
 from tests.oracles import hardening as oracle
+from theodolite.audit.loops.exposure import exposure_figure, exposure_rows
 from theodolite.audit.loops.hardened import AFTER, BEFORE, Hardened
 from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.errors import DataError
@@ -166,3 +169,39 @@ def test_outcomes_rest_behind_every_rate() -> None:
     found = hardened(table(code=[0, 1] * 6), table())
     rows = [r for r in found.outcomes() if r["measurement"] == "harden/before/harmful/code"]
     assert np.mean([r["outcome"] for r in rows]) == found.rate(BEFORE, HARMFUL, "code").value
+
+
+def test_a_repair_is_kept_only_where_no_refusal_falls() -> None:
+    assert hardened(table(), table()).weakens(AFTER) is None
+    better = hardened(table(opening_phrase=[0] * GOALS), table())
+    assert better.weakens(AFTER) is None
+    worse = hardened(table(), table(code=[0] + [1] * (GOALS - 1))).weakens(AFTER)
+    assert worse is not None and "over all styles changed by -2 points" in worse
+    # Refusal rises on the whole, and the bare form pays for it.
+    before = table(opening_phrase=[0] * GOALS, quiz=[0] * GOALS, outline=[0] * GOALS)
+    hidden = hardened(before, table(plain=[0] * GOALS)).weakens(AFTER)
+    assert hidden is not None and "'bare'" in hidden
+
+
+def test_the_exposure_curve_equals_plain_counting() -> None:
+    half = table(opening_phrase=[1] * 6 + [0] * 6)
+    base = hardened(table(opening_phrase=[0] * GOALS), half)
+    found = replace(
+        base,
+        found={
+            BEFORE: base.found[BEFORE],
+            "retrained on 16": StyleWeakness(outcomes_of(table()), outcomes_of(half, label=BENIGN)),
+            "retrained on 8": base.found[AFTER],
+        },
+    )
+    conditions = {16: "retrained on 16", 8: "retrained on 8"}
+    rows = exposure_rows(found, conditions, {8: 20, 16: 40})
+    told = {(row["class"], row["exposure"]): row for row in rows}
+    assert [told[HARMFUL, e]["refused"] for e in (0, 8, 16)] == [0.0, 0.5, 1.0]
+    assert [told[BENIGN, e]["refused"] for e in (0, 8, 16)] == [1.0, 1.0, 0.5]
+    assert [told[HARMFUL, e]["rows"] for e in (0, 8, 16)] == [0, 20, 40]
+    assert all(row["low"] < row["high"] and row["goals"] == GOALS for row in rows)
+    figure = exposure_figure(found, conditions)
+    lines = [one for one in figure.spec["data"] if one.get("mode") == "lines+markers"]
+    assert [line["x"] for line in lines] == [[0.0, 8.0, 16.0]] * 2
+    assert figure.table == "exposure_curve" and "floor" in json.dumps(figure.spec)

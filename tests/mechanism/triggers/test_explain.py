@@ -18,6 +18,7 @@ from theodolite.mechanism.explain import ExplainRequest, Subject
 from theodolite.mechanism.requests import Requests
 from theodolite.mechanism.triggers import replies
 from theodolite.mechanism.triggers.explain import (
+    WRAPPERS,
     Options,
     check,
     explain,
@@ -59,13 +60,24 @@ def test_a_refusing_model_is_asked_in_styles_and_without_words(
 ) -> None:
     refusal = replace(replies.score_refusal("I'm sorry, I can't help with that."))
     monkeypatch.setattr(replies, "score_refusal", lambda *_: refusal)
-    options = Options(styles="quiz", tokens=words_file(tmp_path), max_tokens=4, most=2, rewrites=1)
+    own = tmp_path / "own.jsonl"
+    own.write_text(json.dumps({"name": "radio", "template": "On the air: {request}"}))
+    options = Options(
+        styles="quiz",
+        wrappers=str(own),
+        tokens=words_file(tmp_path),
+        max_tokens=4,
+        most=2,
+        rewrites=1,
+    )
     subject = Subject(tiny_model(), asked(), "auto")
     with Run.create("test", out=tmp_path / "run") as run:
         result = explain(subject, options, run=run, seed=0, progress=Silent())
+        kept = run.load_table(WRAPPERS)
+    assert kept == [{"name": "radio", "template": "On the air: {request}", "family": "own"}]
     by_style = result.tables["triggers_by_style"]
     assert {(row["label"], row["style"]) for row in by_style} == {
-        (label, name) for label in (HARMFUL, BENIGN) for name in ("plain", "quiz")
+        (label, name) for label in (HARMFUL, BENIGN) for name in ("plain", "quiz", "radio")
     }
     assert {row["n"] for row in by_style} == {3}
     assert [row["words"] for row in result.tables["triggers_words"]] == [1, 2]
@@ -74,7 +86,9 @@ def test_a_refusing_model_is_asked_in_styles_and_without_words(
         "triggers/words/vulnerability",
         "triggers/rewrites/passed",
     }
-    assert len(summary(result)) == 4
+    assert len(summary(result)) == 6
+    by_word = {row["word"]: row for row in result.tables["triggers_by_word"]}
+    assert by_word["grim"]["goals"] == 3 and "of at least 3 goals" in " ".join(result.findings)
     told = json.dumps([result.tables, [str(m) for m in result.measurements], result.findings])
     assert not any(p.request in told for p in asked().bare)
 
@@ -133,6 +147,7 @@ def test_wrapped_requests_of_other_goals_are_left_out() -> None:
     ("options", "says"),
     [
         (Options(styles="quizz"), "quiz"),
+        (Options(wrappers="nowhere.toml"), "nowhere.toml"),
         (Options(goals="tests"), "test"),
         (Options(backend="lrpp"), "lrp"),
         (Options(tokens="xx"), "xx"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from theodolite.correction.hardening import refuse_measured_goals, train_goals
+from theodolite.correction.train_goals import refuse_measured_goals, train_goals
 from theodolite.data.bundled import bundled
 from theodolite.data.goal_splits import refuse_leaking_prompts
 from theodolite.data.pairs import in_pairs

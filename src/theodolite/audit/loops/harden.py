@@ -17,12 +17,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
+from theodolite.audit.loops.found import (
+    hardenable,
+    words_of_model,
+    words_of_run,
+    wrappers_with,
+)
 from theodolite.audit.loops.goals import Goals, read_goals
-from theodolite.audit.loops.hardened import AFTER, BEFORE, CLAMPED, Hardened
+from theodolite.audit.loops.hardened import BEFORE, CLAMPED, Hardened
 from theodolite.audit.loops.request import COMMAND, PANEL, HardenRequest, check_request
-from theodolite.correction.clamp import style_clamp
+from theodolite.audit.loops.result import after, data_report, loop_report
+from theodolite.correction.clamp import StyleClamp, style_clamp
 from theodolite.correction.hardening import (
-    RECIPE,
     ROWS,
     HardeningData,
     HardeningOptions,
@@ -31,15 +37,19 @@ from theodolite.correction.hardening import (
 )
 from theodolite.data.bundled import bundled
 from theodolite.data.prompts import BENIGN, HARMFUL
-from theodolite.data.styles import style, style_names
+from theodolite.data.styles import Style, style, style_names, with_own
+from theodolite.data.wrappers import read_wrappers
+from theodolite.engine import save_interventions
 from theodolite.mechanism.lens.explain import token_classes
 from theodolite.mechanism.perplexity import Nats, passage_nats, passage_pairs
 from theodolite.mechanism.steering.edits import intervene
+from theodolite.mechanism.triggers.shared_words import SharedWords
 from theodolite.mechanism.triggers.weakness import StyleWeakness, Weakest, style_weakness
 from theodolite.models.bundled import bundled_adapter
 from theodolite.providers.opening import identity_of
 from theodolite.runs.panel import PanelResult, Progress
 from theodolite.runs.run import Run
+from theodolite.training.recipe import Lora, Recipe
 from theodolite.training.saving import ADAPTER
 from theodolite.training.train import run_training
 
@@ -47,10 +57,10 @@ if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
     from theodolite.mechanism.lens.vocabulary import TokenClasses
     from theodolite.models.handle import LanguageModel
-    from theodolite.training.recipe import Recipe
 
-VERSION: Final = 1
+VERSION: Final = 2
 FOUND: Final = "found"
+CLAMP_FILE: Final = "clamp.json"
 CLAMP_GOALS: Final = 48
 """Train goals that a style's direction is read from."""
 
@@ -82,12 +92,16 @@ def harden(
         out=out,
         resume=resume,
         config=asdict(request),
-        inputs={} if request.prompts is None else {"prompts": Path(request.prompts)},
+        inputs={
+            name: Path(path)
+            for name in ("prompts", "wrappers")
+            if (path := getattr(request, name)) is not None
+        },
         seed=request.seed,
         model=identity_of(model),
     ) as run:
         progress.message(f"Run folder: {run.path}")
-        steps = _Steps(request, goals, run, progress)
+        steps = Steps(request, goals, run, progress)
         weakest = steps.find(model)
         progress.message(weakest.words)
         data = {rows: steps.data(model, rows) for rows in request.exposure}
@@ -101,7 +115,7 @@ def harden(
 
 
 def _measured_again(
-    steps: _Steps,
+    steps: Steps,
     model: LanguageModel,
     weakest: Weakest,
     data: Mapping[int, HardeningData],
@@ -111,14 +125,13 @@ def _measured_again(
     steps.measure(model, BEFORE)
     how: list[str] = []
     if request.clamp:
-        how.append(steps.clamped(model))
+        how.append(steps.clamped(model, weakest))
     del model
     gc.collect()
     for rows in data:
         adapter = steps.trained(rows)
         again = _open(request.model, request, adapter=adapter)
-        name = AFTER if len(data) == 1 else f"{AFTER} on {rows}"
-        steps.measure(again, name)
+        steps.measure(again, after(rows, data))
         del again
         gc.collect()
     result = steps.result(weakest)
@@ -127,14 +140,24 @@ def _measured_again(
 
 
 @dataclass
-class _Steps:
-    """The steps of one loop, each kept in the run as it finishes."""
+class Steps:
+    """The steps of one loop, each kept in the run as it finishes.
+
+    Args:
+        own: wrappers of the user's own.
+        hardened: the styles to harden.
+        words: what carries the refusals, or why that is not known.
+        evidence: refusal by style, where weaknesses were looked for.
+        found, nats, tokens, vocabulary: what was measured on test goals, by condition.
+    """
 
     request: HardenRequest
     goals: Goals
     run: Run
     progress: Progress
-    hardened: tuple[str, ...] = ()
+    own: tuple[Style, ...] = ()
+    hardened: tuple[Style, ...] = ()
+    words: SharedWords | str = "they were switched off (`words = 0`)"
     evidence: Sequence[Mapping[str, Any]] = ()
     found: dict[str, StyleWeakness] = field(default_factory=dict)
     nats: dict[str, Nats] = field(default_factory=dict)
@@ -147,16 +170,19 @@ class _Steps:
         return {"journal": self.run.journal, "progress": self.progress}
 
     def find(self, model: LanguageModel) -> Weakest:
-        """Set the styles to harden: named, of a run, or looked for here; return the weakness."""
-        request = self.request
-        named = tuple(style_names(request.styles))
+        """Set styles and words to harden: named, of a run, or looked for; return the weakness."""
+        request, where = self.request, str(self.run.path)
+        self.own = read_wrappers(request.wrappers)
+        named = style_names(request.styles, self.own)
         if request.weakness is not None:
-            found = StyleWeakness.load(Run.open(Path(request.weakness)))
+            earlier, where = Run.open(Path(request.weakness)), request.weakness
+            self.own = wrappers_with(self.own, earlier)
+            found = StyleWeakness.load(earlier)
         else:
             found = style_weakness(
                 model,
                 *self.goals.find,
-                styles=named or style_names(request.tried),
+                styles=[style(n, self.own) for n in named] or with_own(request.tried, self.own),
                 classes=self.classes(model),
                 max_new_tokens=request.max_tokens,
                 **self.kept,
@@ -164,7 +190,14 @@ class _Steps:
         found.save(self.run, FOUND)
         self.evidence = found.frame(seed=request.seed)
         weakest = found.weakest(seed=request.seed)
-        self.hardened = named or (weakest.style,)
+        names = named or [weakest.style]
+        self.hardened = tuple(hardenable(name, self.own, where) for name in names)
+        if request.words and request.weakness is not None:
+            self.words = words_of_run(earlier)
+        elif request.words:
+            self.words = words_of_model(model, found, self.goals, request.seed, self.kept)
+        if isinstance(self.words, SharedWords):
+            self.words.save(self.run, FOUND)
         return weakest
 
     def classes(self, model: LanguageModel) -> TokenClasses:
@@ -180,6 +213,7 @@ class _Steps:
         data = hardening_data(
             model,
             self.hardened,
+            words=() if isinstance(self.words, str) else self.words.carriers(),
             goals=self.goals.train,
             base=base,
             options=HardeningOptions(
@@ -187,6 +221,7 @@ class _Steps:
                 exposure=rows,
                 controls=request.controls,
                 replay=request.replay,
+                words=request.words,
                 answer_tokens=request.answer_tokens,
                 held_out=bool(request.styles),
             ),
@@ -209,6 +244,7 @@ class _Steps:
             dtype=request.dtype,
             device=request.device,
             seed=request.seed,
+            lora=Lora(start=request.adapter),
         )
 
     def trained(self, rows: int) -> Path:
@@ -230,11 +266,12 @@ class _Steps:
         """Measure refusal by style on test goals, and the perplexity of plain text."""
         self.progress.message(f"Measuring: {name}.")
         pairs = passage_pairs(model, plain_passages())
+        asked = [*with_own(self.request.asked, self.own), *self.hardened]
         with acting or nullcontext():
             self.found[name] = style_weakness(
                 model,
                 *self.goals.test,
-                styles=list(dict.fromkeys([*style_names(self.request.asked), *self.hardened])),
+                styles=list({each.name: each for each in asked}.values()),
                 max_new_tokens=self.request.max_tokens,
                 **self.kept,
             )
@@ -242,22 +279,34 @@ class _Steps:
         self.tokens = [len(rest) for _, rest in pairs]
         self.vocabulary = model.anatomy.vocab_size
 
-    def clamped(self, model: LanguageModel) -> str:
-        """Measure the model with the styles' directions clamped; say where."""
+    def clamped(self, model: LanguageModel, weakest: Weakest) -> str:
+        """Measure the model with the styles' directions clamped; say where, and keep the clamp."""
         train = self.goals.train
         fitted = tuple(
             [p for p in train if p.label == label][:CLAMP_GOALS] for label in (HARMFUL, BENIGN)
         )
         clamp = style_clamp(
             model,
-            [style(name) for name in self.hardened],
+            self.hardened,
             (fitted[0], fitted[1]),
             self.goals.find,
             self.classes(model),
             **self.kept,
         )
         self.measure(model, CLAMPED, intervene(model, clamp.edit, clamp.benign))
-        return clamp.words()
+        return f"{clamp.words()} {self.written(model, clamp, weakest)}"
+
+    def written(self, model: LanguageModel, clamp: StyleClamp, weakest: Weakest) -> str:
+        """Write the clamp as interventions, unless refusal fell with it; say which."""
+        why = self.result(weakest).weakens(CLAMPED)
+        if why is not None:
+            return f"It was not written to a file: {why}."
+        acting = clamp.edit.interventions(model.anatomy, clamp.benign)
+        save_interventions(self.run.path / CLAMP_FILE, acting, model)
+        return (
+            f"It is written to {CLAMP_FILE} in the run folder, which `theodolite eval "
+            "--interventions`, `interventions` in --config and `-M interventions=` take."
+        )
 
     def result(self, weakest: Weakest) -> Hardened:
         """Return the table of all conditions."""
@@ -269,7 +318,7 @@ class _Steps:
             tokens=np.array(self.tokens, np.int64),
             vocabulary=self.vocabulary,
             weakest=weakest,
-            hardened=self.hardened,
+            hardened=tuple(each.name for each in self.hardened),
             seed=self.request.seed,
         )
 
@@ -298,92 +347,3 @@ def _base(request: HardenRequest) -> LanguageModel | None:
     known = bundled_adapter(request.model)
     ref = request.base or (known[0] if known else request.model if request.adapter else None)
     return None if ref is None else _open(ref, request, adapter=None)
-
-
-def data_report(steps: _Steps, data: Mapping[int, HardeningData], weakest: Weakest) -> PanelResult:
-    """Return what was written, in counts, and the weakness it is against."""
-    request = steps.request
-    path = steps.run.path / f"data-{next(iter(data))}" / RECIPE
-    kind = "dpo" if request.method == "dpo" else "ssft"
-    without = [] if request.adapter is None else ["The recipe trains the model without --adapter."]
-    return PanelResult(
-        measurements=[],
-        tables={"hardening_data": card_rows(data), "found": steps.evidence},
-        findings=[weakest.words, f"Train on the rows with `theodolite train {kind} {path}`."],
-        limits=[*LIMITS, *without],
-    )
-
-
-def card_rows(data: Mapping[int, HardeningData]) -> list[dict[str, Any]]:
-    """Return the counts of rows by exposure, source, class and style."""
-    return [{"exposure": rows, **row} for rows, each in data.items() for row in each.card["table"]]
-
-
-def loop_report(
-    found: Hardened, steps: _Steps, data: Mapping[int, HardeningData], how: Sequence[str]
-) -> PanelResult:
-    """Return the before/after table as measurements, tables, a figure and words."""
-    goals, (harmful, benign) = steps.goals, steps.goals.test
-    first = next(iter(data.values())).card
-    return PanelResult(
-        measurements=found.measurements(),
-        tables={
-            "hardened": found.frame(),
-            "hardened_pooled": found.pooled_frame(),
-            "hardened_outcomes": found.outcomes(),
-            "hardening_data": card_rows(data),
-            "found": steps.evidence,
-        },
-        figures=[found.figure()],
-        findings=found.findings(),
-        limits=LIMITS,
-        how=[
-            f"Weakness looked for on {len(goals.find[0])} val goals; data made of train goals; "
-            f"measured on {len(harmful)} harmful and {len(benign)} benign test requests "
-            f"({goals.source}), greedy replies of at most {steps.request.max_tokens} tokens by the "
-            "offline refusal scorer.",
-            f"Rows: {first['rows']} with {first['refusals']} wordings of refusals; benign answers "
-            f"by {', '.join(f'{who} {n}' for who, n in first['answers_by'].items())}; "
-            f"{first['benign_left_out']} benign requests without an answer left out.",
-            *how,
-        ],
-        labels={
-            "harden/before/perplexity": "perplexity of plain text before",
-            **{f"harden/{c}/perplexity/change": f"its rise, {c}" for c in found.corrected},
-        },
-    )
-
-
-LIMITS: Final = (
-    "What is shown holds for these goals and wrappers; a style that was not asked may be weak.",
-    "Replies are cut, and an answer that neither refuses nor helps counts as compliance.",
-    "The weakest style was chosen for being low, so part of its rise may be regression to the "
-    "mean; it is measured again before the repair, on other goals.",
-)
-
-
-def summary(result: PanelResult) -> list[dict[str, Any]]:
-    """Return the table as people read it, for the terminal."""
-    if "hardened" not in result.tables:
-        return [dict(row) for row in result.tables["hardening_data"]]
-    return [
-        {
-            "condition": row["condition"],
-            "class": row["class"],
-            "style": f"{row['style']} *" if row["role"] == "hardened" else row["style"],
-            "role": row["role"],
-            "before": _cell(row, "before"),
-            "after": _cell(row, "after"),
-            "change": _cell(row, "change"),
-            "p (Holm)": "" if row.get("p_holm") is None else f"{row['p_holm']:.2g}",
-            "gap": _cell(row, "gap_change") if row["class"] == HARMFUL else "",
-        }
-        for row in result.tables["hardened"]
-    ]
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if value is None:
-        return ""
-    return f"{value:.2f}" + ("" if low is None else f" [{low:.2f}, {high:.2f}]")

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from theodolite.data.styles import style_names
-from theodolite.errors import CapabilityError, ConfigError
+from theodolite.data.wrappers import read_wrappers
+from theodolite.errors import ConfigError
 from theodolite.mechanism.lens.explain import check_tokens
 from theodolite.providers.opening import ModelRequest
 from theodolite.text.display import escape
@@ -22,9 +23,11 @@ class HardenRequest(ModelRequest):
 
     Args:
         model, adapter: what is hardened. The new adapter comes on top of a bundled aligned model's
-            own; the loop cannot go on from an `adapter` yet, data can be written for it.
+            own; with `adapter` it goes on from that one and takes its place on `model`.
         styles: the styles to harden, named by the user, held-out ones too; () finds the weakest.
         weakness: the run folder of `theodolite explain triggers` that found it.
+        wrappers: a file of wrappers of the user's own (`data.wrappers`), tried and asked beside
+            the listed styles; those of a `weakness` run come with it.
         tried: styles among which the weakest is looked for.
         asked: styles in which test goals are asked before and after.
         loop: retrain and measure again; else data and recipe are written and nothing is trained.
@@ -32,6 +35,8 @@ class HardenRequest(ModelRequest):
         exposure: harmful goals put into each weak style; several give a curve of resilience.
         controls: benign requests without a twin put into each weak style.
         replay: harmful goals in other forms, so that what was good stays.
+        words: harmful train goals told without the words that carry refusals, and as many benign
+            requests with them; 0 leaves both out, and looks for no words.
         answer_tokens: longest answer to a benign training request.
         base: the model before its safety training, for benign requests that `model` refuses;
             known of bundled models, and of a model with an adapter.
@@ -46,6 +51,7 @@ class HardenRequest(ModelRequest):
     model: str = "smollm2-aligned"
     styles: tuple[str, ...] = ()
     weakness: str | None = None
+    wrappers: str | None = None
     tried: str = "jailbreak"
     asked: str = "all"
     loop: bool = False
@@ -53,6 +59,7 @@ class HardenRequest(ModelRequest):
     exposure: tuple[int, ...] = (48,)
     controls: int = 48
     replay: int = 48
+    words: int = 24
     answer_tokens: int = 24
     base: str | None = None
     prompts: str | None = None
@@ -68,11 +75,11 @@ class HardenRequest(ModelRequest):
 def check_request(request: HardenRequest) -> None:
     """Refuse what cannot be asked, before a model is opened or a run folder made.
 
-    Raises: ConfigError, DataError or CapabilityError: names the option.
+    Raises: ConfigError or DataError: names the option.
     """
-    style_names(request.styles)
-    style_names(request.tried)
-    style_names(request.asked)
+    own = read_wrappers(request.wrappers)
+    for styles in (request.styles, request.tried, request.asked):
+        style_names(styles, own)
     check_tokens(request.tokens)
     if request.weakness is not None and request.styles:
         raise ConfigError(
@@ -80,12 +87,6 @@ def check_request(request: HardenRequest) -> None:
         )
     if request.interventions is not None:
         raise ConfigError("Interventions cannot be trained on.", fix="Leave out `interventions`.")
-    if request.adapter is not None and request.loop:
-        raise CapabilityError(
-            "Training on from the adapter of --adapter",
-            "a recipe names a model and no adapter to begin with",
-            "Harden a bundled aligned model, or a folder with the adapter merged into it",
-        )
     for folder in filter(None, (request.weakness, request.adapter)):
         if not Path(folder).is_dir():
             raise ConfigError(f"There is no folder {escape(folder, 160)}.", fix="Check the path.")
@@ -94,11 +95,12 @@ def check_request(request: HardenRequest) -> None:
         "answer_tokens": request.answer_tokens,
         "max_tokens": request.max_tokens,
         "epochs": request.epochs,
-        "limit": 2 if request.limit is None else request.limit - 1,
+        "words": request.words,
+        "limit": 2 if request.limit is None else request.limit,
     }
     for name, count in counts.items():
-        if count < 1:
-            least = 2 if name == "limit" else 1
+        least = {"limit": 2, "words": 0}.get(name, 1)
+        if count < least:
             raise ConfigError(f"`{name}` is too small.", fix=f"Give at least {least}.")
     if len(set(request.exposure)) < len(request.exposure):
         raise ConfigError("An exposure is named twice.", fix="Name each once.")

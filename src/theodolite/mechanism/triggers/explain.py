@@ -6,30 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from theodolite.data.prompts import BENIGN, HARMFUL, SPLITS, Prompt
-from theodolite.data.styles import STYLES_VERSION, style_names
+from theodolite.data.prompts import SPLITS, Prompt
+from theodolite.data.styles import STYLES_VERSION, style_names, with_own
+from theodolite.data.wrappers import read_wrappers, wrapper_rows
 from theodolite.errors import ConfigError, DataError
-from theodolite.mechanism.directions.contrast import read_contrasts
-from theodolite.mechanism.directions.means import DifferenceInMeans
 from theodolite.mechanism.graft.plan import cluster_of
-from theodolite.mechanism.items import make_items
 from theodolite.mechanism.lens.explain import check_alone, check_tokens, token_classes
-from theodolite.mechanism.relevance import BACKENDS, relevance
+from theodolite.mechanism.relevance import BACKENDS
 from theodolite.mechanism.requests import TEST, TRAIN, Requests
+from theodolite.mechanism.triggers.refused import LOOKED_AT, refused_relevance
 from theodolite.mechanism.triggers.replies import MAX_NEW_TOKENS
 from theodolite.mechanism.triggers.rewrites import RewriteResistance, rewrite_resistance
+from theodolite.mechanism.triggers.shared_words import SharedWords, shared_words
 from theodolite.mechanism.triggers.tokens import DRAWS, MOST, TriggerWords, trigger_words
 from theodolite.mechanism.triggers.weakness import METHOD_VERSION, StyleWeakness, style_weakness
-from theodolite.mechanism.triggers.words import WordRelevance, from_relevance, word_spans
 from theodolite.models.refs import parse_reference
 from theodolite.runs.panel import PanelResult, extended
 from theodolite.text.display import escape
 from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from theodolite.mechanism.directions.direction import Direction
     from theodolite.mechanism.explain import ExplainRequest, Subject
-    from theodolite.mechanism.relevance.relevance import Backend
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
@@ -40,6 +37,9 @@ QUESTION: Final = (
     "Which style around a harmful request weakens its refusal, and which words carry it?"
 )
 
+WRAPPERS: Final = "triggers_wrappers"
+"""The table of a run that holds the user's own wrappers, so that they can be hardened."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -48,6 +48,7 @@ class Options:
     Args:
         styles: wrappers: `jailbreak`, `benchmark`, `pressure`, `held_out`, `all`, or names joined
             by commas.
+        wrappers: a file of wrappers of your own (`data.wrappers`), asked beside those styles.
         goals: the split that is measured; test goals are left alone by default, so that they can
             tell afterwards whether a repair worked.
         max_tokens: length of replies.
@@ -62,10 +63,11 @@ class Options:
     """
 
     styles: str = "jailbreak"
+    wrappers: str | None = None
     goals: str = "val"
     max_tokens: int = MAX_NEW_TOKENS
     tokens: str = "en"
-    words: int = 24
+    words: int = LOOKED_AT
     most: int = MOST
     draws: int = DRAWS
     backend: str = "lrp"
@@ -77,10 +79,10 @@ class Options:
 def check(options: Options, request: ExplainRequest) -> None:
     """Refuse options that cannot be used.
 
-    Raises: ConfigError or DataError: an unknown style, split, back end or token list, a count, or a
-        base model, which nothing would be compared with.
+    Raises: ConfigError or DataError: an unknown style, split, back end or token list, a bad file of
+        wrappers, a count, or a base model, which nothing would be compared with.
     """
-    style_names(options.styles)
+    style_names(options.styles, read_wrappers(options.wrappers))
     check_tokens(options.tokens)
     check_alone(request)
     if options.goals not in SPLITS:
@@ -123,20 +125,33 @@ def explain(
     }
     fitted, measured = parted(subject.requests, options.goals)
     classes = token_classes(subject.model, options.tokens, *fitted)
+    own = read_wrappers(options.wrappers)
+    styles = with_own(options.styles, own)
     found = style_weakness(
         subject.model,
         *measured,
-        styles=style_names(options.styles),
+        styles=styles,
         wrapped=wrapped_of(subject.requests, measured),
         classes=classes,
         max_new_tokens=options.max_tokens,
         **kept,
     )
     found.save(run)
+    if own:
+        run.save_table(WRAPPERS, wrapper_rows(own))
     result = report(found, subject.requests.source, options, seed)
     if not options.words:
         return result
-    read = refused_relevance(subject, found, fitted, measured[0], options, seed, kept)
+    read = refused_relevance(
+        subject.model,
+        found,
+        fitted,
+        measured[0],
+        most=options.words,
+        backend=options.backend,
+        seed=seed,
+        **kept,
+    )
     if isinstance(read, str):
         return extended(result, how=[f"Words were left out: {read}."])
     refused, carried = read
@@ -151,14 +166,16 @@ def explain(
         **kept,
     )
     words.save(run)
-    result = with_words(result, words, options)
+    shared = shared_words(refused, carried)
+    shared.save(run)
+    result = with_shared_words(with_words(result, words, options), shared)
     if not options.rewrites:
         return result
     resistance = rewrite_resistance(
         subject.model,
         refused[: options.rewrites],
         relevance={own.prompt_id: own for own in carried},
-        styles=style_names(options.styles),
+        styles=styles,
         rewriter=rewriter_of(options, subject),
         keep_text=options.keep_text,
         max_new_tokens=options.max_tokens,
@@ -219,53 +236,6 @@ def wrapped_of(
     return found
 
 
-def refused_relevance(
-    subject: Subject,
-    found: StyleWeakness,
-    fitted: tuple[Sequence[Prompt], Sequence[Prompt]],
-    harmful: Sequence[Prompt],
-    options: Options,
-    seed: int,
-    kept: dict[str, Any],
-) -> tuple[list[Prompt], list[WordRelevance]] | str:
-    """Return refused bare requests with the relevance of their words, or why there are none."""
-    told = dict(zip(found.harmful.prompt_ids, found.harmful.refused("plain"), strict=True))
-    refused = [p for p in harmful if told[p.id] and len(word_spans(p.request)) > 1][: options.words]
-    if len(refused) < 2:
-        return f"{len(refused)} of {len(harmful)} bare harmful requests were refused"
-    direction = refusal_reading(subject, fitted, seed, kept)
-    traced = relevance(
-        subject.model,
-        refused,
-        [direction],
-        backend=cast("Backend", options.backend),
-        position=direction.position,
-        seed=seed,
-        **kept,
-    )
-    return refused, from_relevance(traced, refused)
-
-
-def refusal_reading(
-    subject: Subject,
-    fitted: tuple[Sequence[Prompt], Sequence[Prompt]],
-    seed: int,
-    kept: dict[str, Any],
-) -> Direction:
-    """Return the difference in means of harmful and benign requests, at the depth that parts best.
-
-    Note: read at the last token of the prompt, whose stream becomes the first token of the reply.
-    """
-    items = make_items({HARMFUL: fitted[0], BENIGN: fitted[1]})
-    depths = range(1, subject.model.anatomy.n_layers + 1)
-    contrast = read_contrasts(subject.model, items, hidden_indices=depths, seed=seed, **kept)[
-        "prompt_last"
-    ]
-    estimate = DifferenceInMeans().fit(contrast, seed=seed)
-    best = max(estimate.hidden_indices, key=lambda depth: estimate.scores[depth])
-    return estimate.leading(best)
-
-
 def report(found: StyleWeakness, source: str, options: Options, seed: int = 0) -> PanelResult:
     """Return refusal by style as measurements, a table, a figure and words."""
     measurements = found.measurements()
@@ -322,6 +292,20 @@ def with_words(result: PanelResult, words: TriggerWords, options: Options) -> Pa
             f"({options.backend}) for the direction from benign to harmful requests of other "
             f"goals; replaced by '{words.settings['neutral']}'.",
         ],
+    )
+
+
+def with_shared_words(result: PanelResult, shared: SharedWords) -> PanelResult:
+    """Add which words carry the refusals of several goals."""
+    if not shared.words:
+        return result
+    return extended(
+        result,
+        measurements=[shared.shared()],
+        tables={"triggers_by_word": shared.frame()},
+        figures=[shared.figure()],
+        findings=[shared.finding()],
+        labels={"triggers/words/shared": "what speaks for a refusal on words of several goals"},
     )
 
 

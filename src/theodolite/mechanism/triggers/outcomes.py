@@ -103,11 +103,15 @@ class StyleOutcomes:
 
     def overall(self) -> Measurement:
         """Return the share refused over all wrapped requests, clustered by goal."""
-        told = [one for style in self.wrapped for one in self.refused(style)]
+        return self.together(self.wrapped, "all_wrapped")
+
+    def together(self, styles: Sequence[str], name: str) -> Measurement:
+        """Return the share refused over all requests of some styles, clustered by goal."""
+        told = [one for style in styles for one in self.refused(style)]
         return proportion(
-            f"triggers/{self.label}/all_wrapped",
+            f"triggers/{self.label}/{name}",
             told,
-            clusters=[cluster for _ in self.wrapped for cluster in self.clusters],
+            clusters=[cluster for _ in styles for cluster in self.clusters],
             floor=CONSTANT[self.label == HARMFUL],
             reasons=[NOT_ASKED if one is None else None for one in told],
             judge=offline_quality(),

@@ -28,7 +28,7 @@ from theodolite.measure.measurement import Floor, Measurement
 from theodolite.mechanism.graft.plan import cluster_of
 from theodolite.mechanism.probes.held_out import Floats
 from theodolite.mechanism.triggers.replies import MAX_NEW_TOKENS, REFUSED, verdicts
-from theodolite.mechanism.triggers.words import WordRelevance, word_spans
+from theodolite.mechanism.triggers.words import Span, WordRelevance, spliced, word_spans
 from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
@@ -289,13 +289,12 @@ def _queue(
 
 def _synonyms(prompt: Prompt, relevance: WordRelevance | None) -> Iterator[Rewrite]:
     """Yield the request with one word after the other exchanged, the most relevant first."""
-    known, text = near_synonyms(), prompt.request
+    text = prompt.request
     spans = word_spans(text)
     order = range(len(spans)) if relevance is None else relevance.most()
     swapped: list[int] = []
     for place in order:
-        start, end = spans[place]
-        if text[start:end].lower() not in known:
+        if near_synonym(text[slice(*spans[place])]) is None:
             continue
         swapped.append(place)
         for places in {(place,), tuple(sorted(swapped))}:
@@ -303,13 +302,8 @@ def _synonyms(prompt: Prompt, relevance: WordRelevance | None) -> Iterator[Rewri
             yield _rewrite(prompt, _exchanged(text, [spans[i] for i in places]), SYNONYM, name)
 
 
-def _exchanged(text: str, spans: Sequence[tuple[int, int]]) -> str:
-    for start, end in sorted(spans, reverse=True):
-        word = text[start:end]
-        other = near_synonyms()[word.lower()]
-        other = other[:1].upper() + other[1:] if word[0].isupper() else other
-        text = text[:start] + other + text[end:]
-    return text
+def _exchanged(text: str, spans: Sequence[Span]) -> str:
+    return spliced(text, {span: near_synonym(text[slice(*span)]) or "" for span in spans})
 
 
 def _wrapped(prompt: Prompt, styles: Sequence[Style]) -> Iterator[Rewrite]:
@@ -342,6 +336,12 @@ def near_synonyms() -> dict[str, str]:
     file = resources.files("theodolite.mechanism.triggers") / "synonyms.json"
     found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
     return found
+
+
+def near_synonym(word: str) -> str | None:
+    """Return a near-synonym of a word, capitalised as it is; None where none is known."""
+    other = near_synonyms().get(word.lower())
+    return other[:1].upper() + other[1:] if other and word[:1].isupper() else other
 
 
 def _default_styles() -> tuple[Style, ...]:

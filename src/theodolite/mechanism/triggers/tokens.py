@@ -22,7 +22,12 @@ from theodolite.measure.paired import paired_difference, paired_test
 from theodolite.mechanism.graft.plan import cluster_of
 from theodolite.mechanism.probes.held_out import Floats
 from theodolite.mechanism.triggers.replies import first_token_odds
-from theodolite.mechanism.triggers.words import NEUTRAL, WordRelevance, without_words
+from theodolite.mechanism.triggers.words import (
+    NEUTRAL,
+    WordRelevance,
+    refuse_other_prompts,
+    without_words,
+)
 from theodolite.runs.figures import Series, curve_by_layer
 from theodolite.runs.panel import Figure
 
@@ -325,10 +330,7 @@ def _check(
         )
     if not prompts:
         raise DataError("There are no refused requests.", fix="Give at least one.")
-    if [p.id for p in prompts] != [own.prompt_id for own in relevance]:
-        raise DataError(
-            "The relevance is not that of these prompts.", fix="Read it for them, in their order."
-        )
+    refuse_other_prompts(prompts, relevance)
     for prompt, own in zip(prompts, relevance, strict=True):
         if len(own) < 2:
             raise DataError(

@@ -6,7 +6,7 @@ Words are spans of characters, so that nothing kept of an analysis holds a reque
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -114,9 +114,24 @@ def without_words(prompt: Prompt, spans: Sequence[Span], *, name: str) -> Prompt
         name: ends the new id.
     """
     text = prompt.request
-    for start, end in sorted(spans, reverse=True):
-        neutral = NEUTRAL.capitalize() if text[start].isupper() and start == 0 else NEUTRAL
-        text = text[:start] + neutral + text[end:]
+    first = NEUTRAL.capitalize() if text[:1].isupper() else NEUTRAL
+    others = {span: first if span[0] == 0 else NEUTRAL for span in spans}
+    return with_request(prompt, spliced(text, others), name=name)
+
+
+def spliced(text: str, others: Mapping[Span, str]) -> str:
+    """Return a text with other words in some of its spans."""
+    for (start, end), word in sorted(others.items(), reverse=True):
+        text = text[:start] + word + text[end:]
+    return text
+
+
+def with_request(prompt: Prompt, text: str, *, name: str) -> Prompt:
+    """Return the prompt with another request, in a chat as its last user turn.
+
+    Args:
+        name: ends the new id.
+    """
     moved = replace(prompt, id=f"{prompt.id}/{name}")
     if prompt.messages is None:
         return replace(moved, text=text)
@@ -140,10 +155,7 @@ def from_relevance(
         DataError: the relevance is of other prompts, or a request does not stand in what was read.
     """
     column = 0 if target is None else found.target(target)
-    if found.prompt_ids != tuple(prompt.id for prompt in prompts):
-        raise DataError(
-            "The relevance is not that of these prompts.", fix="Read it for them, in their order."
-        )
+    _refuse_other_ids(found.prompt_ids, prompts)
     words = []
     for place, prompt in enumerate(prompts):
         own, request = found.prompts[place], prompt.request.rstrip()
@@ -160,3 +172,18 @@ def from_relevance(
             by_words(prompt.id, request, [spans[i] for i in inside], [values[i] for i in inside])
         )
     return words
+
+
+def refuse_other_prompts(prompts: Sequence[Prompt], relevance: Sequence[WordRelevance]) -> None:
+    """Refuse relevance of other prompts, or in another order.
+
+    Raises: DataError: the ids differ.
+    """
+    _refuse_other_ids([own.prompt_id for own in relevance], prompts)
+
+
+def _refuse_other_ids(ids: Sequence[str], prompts: Sequence[Prompt]) -> None:
+    if list(ids) != [prompt.id for prompt in prompts]:
+        raise DataError(
+            "The relevance is not that of these prompts.", fix="Read it for them, in their order."
+        )
