@@ -138,6 +138,22 @@ def test_cells_at_or_below_the_floor_are_crossed_and_the_floor_named() -> None:
     assert cells["z"] == [[0.1, None], [None, 0.9]]
 
 
+def test_around_a_neutral_value_a_floor_counts_on_either_side_and_by_column() -> None:
+    spec = heatmap(
+        [[0.4, -3.0], [-0.4, 0.4], [2.0, None]],
+        x=["a", "b"],
+        y=[0, 1, 2],
+        x_title="direction",
+        y_title="earlier",
+        value_title="relevance",
+        floor=FloorLine("random", [0.5, 0.1]),
+        centre=0.0,
+    )
+    cells, crosses = spec["data"]
+    assert list(zip(crosses["x"], crosses["y"], strict=True)) == [("a", 0), ("a", 1)]
+    assert cells["colorbar"]["title"]["text"].endswith("floor: random")
+
+
 def test_number_labels_stay_on_a_line_and_words_become_categories() -> None:
     spec = every_spec()["heat"]
     assert "type" not in spec["layout"]["xaxis"]

@@ -48,11 +48,13 @@ def heatmap(
 ) -> dict[str, Any]:
     """Return a heat map; cells that do not exceed the floor are crossed out.
 
+    Around a neutral value the floor is a distance from it, on either side.
+
     Args:
         z: values, axes (y, x); None is a cell that was not measured (left blank).
         x, y: cell labels; numbers or text.
         value_title: what the colour means; the unit is appended.
-        floor: a single trivial value; its name stands above the colours.
+        floor: a single trivial value, or one per column; its name stands above the colours.
         centre: the neutral value of a diverging scale; None takes a sequential one.
         decades: colours go by powers of ten, over so many below the largest value; what is smaller
             has the colour of the smallest.
@@ -71,9 +73,14 @@ def heatmap(
         traces[0] |= _told(place, details or {value_title: [cells]}, unit)
     if decades is not None:
         traces[0] |= _by_powers_of_ten(cells, decades, traces[0]["colorbar"])
-    if floor is not None and isinstance(floor.value, int | float):
-        traces.append(_crosses(cells, columns, lines, float(floor.value)))
-        words += f"<br>× not above the floor: {plain(floor.name)}, {show_value(floor.value, unit)}"
+    if floor is not None:
+        words += f"<br>× not above the floor: {plain(floor.name)}"
+        if isinstance(floor.value, int | float):
+            words += f", {show_value(floor.value, unit)}"
+            floors: Sequence[float | None] = [float(floor.value)] * len(columns)
+        else:
+            floors = [number(value) for value in floor.value]
+        traces.append(_crosses(cells, columns, lines, floors, centre))
     traces[0]["colorbar"]["title"] = {"text": words, "side": "top"}
     layout = base_layout(height=int(min(720, 150 + 26 * max(len(lines), 3))))
     # The colour bar and the axis title would share a margin that is only found while drawing.
@@ -132,13 +139,15 @@ def _crosses(
     cells: Cells,
     columns: Sequence[Any],
     lines: Sequence[Any],
-    floor: float,
+    floors: Sequence[float | None],
+    centre: float | None,
 ) -> dict[str, Any]:
     below = [
         (columns[j], lines[i])
         for i, row in enumerate(cells)
-        for j, cell in enumerate(row)
-        if cell is not None and cell <= floor
+        for j, (cell, floor) in enumerate(zip(row, floors, strict=True))
+        if cell is not None and floor is not None
+        if (cell if centre is None else abs(cell - centre)) <= floor
     ]
     return {
         "type": "scatter",

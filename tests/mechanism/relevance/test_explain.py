@@ -65,8 +65,9 @@ def test_the_refusal_direction_is_traced_to_words(
 def test_tokens_of_a_map_spell_the_prompt_and_sum_to_the_component(
     base: Path, prompts: Path, tmp_path: Path
 ) -> None:
-    task = Options(rules="cplrp", min_count=1)
+    task = Options(rules="cplrp", min_count=1, faithfulness=0)
     _, result = ask(base, tmp_path / "run", prompts, task)
+    assert not any("faithfulness" in m.name for m in result.measurements)
     one = result.token_maps[0]
     text = "".join(one.tokens)
     assert "How do I open the door <script>? \u202ePlease." in text
@@ -80,12 +81,60 @@ def test_components_come_from_a_pair_or_from_a_run(
     base: Path, prompts: Path, tmp_path: Path
 ) -> None:
     adapter = str(save_adapter(tmp_path / "lora", base))
-    task = Options(target="L2-C1,L2-C2", min_count=1)
+    task = Options(target="L2-C1,L2-C2", min_count=1, faithfulness=0)
     _, result = ask(base, tmp_path / "run", prompts, task, adapter=adapter)
     assert {one.label for one in result.token_maps} == {"L2-C1", "L2-C2"}
     with pytest.raises(ConfigError, match="is a component of a residual space"):
         ask(base, tmp_path / "other", prompts, task)
     assert not (tmp_path / "other" / "complete").exists()
+
+
+def test_a_later_direction_is_traced_to_earlier_ones(
+    base: Path, prompts: Path, tmp_path: Path
+) -> None:
+    adapter = str(save_adapter(tmp_path / "lora", base))
+    task = Options(target="L3-C1,L3-C2", to="L1", faithfulness=4)  # a jump over two blocks
+    run, result = ask(base, tmp_path / "run", prompts, task, adapter=adapter)
+    rows = result.tables["relevance_earlier"]
+    assert {row["target"] for row in rows} == {"L3-C1", "L3-C2"}
+    assert {row["source"] for row in rows} >= {"L1-C1", "rest"}
+    named = [row for row in rows if row["source"] != "rest"]
+    for row in named:
+        assert row["promotes"] + row["suppresses"] == pytest.approx(row["relevance"])
+        assert row["low"] <= row["relevance"] <= row["high"] and row["random"] > 0
+        assert (row["source_hidden_index"], row["hidden_index"]) == (1, 3)
+    for target in ("L3-C1", "L3-C2"):
+        sizes = [abs(row["signed_share"]) for row in named if row["target"] == target]
+        assert sum(sizes) == pytest.approx(1.0)
+    assert [figure.name for figure in result.figures] == ["relevance_earlier"]
+    assert all(m.floor is not None or m.reason for m in result.measurements)
+    assert summary(result)[0]["from"] == "L1-C1"
+    assert not result.token_maps and "relevance_faithfulness" not in result.tables
+    assert Relevance.load(run).sources[0] == "L1-C1"
+    page = write_report(run, tmp_path / "report.html").read_text("utf-8")
+    assert "Which earlier directions it comes from" in page
+
+
+def test_maps_are_tested_on_some_prompts_and_may_be_shares(
+    base: Path, prompts: Path, tmp_path: Path
+) -> None:
+    adapter = str(save_adapter(tmp_path / "lora", base))
+    task = Options(
+        target="L3-C1,L3-C2", span=True, boundaries="1", normalize="prompt", faithfulness=3,
+        removal="mask",
+    )  # fmt: skip
+    _, result = ask(base, tmp_path / "run", prompts, task, adapter=adapter)
+    tried = [m for m in result.measurements if m.name.startswith("relevance/faithfulness/")]
+    assert [m.name for m in tried] == ["relevance/faithfulness/lrp/attnlrp/span/mask"]
+    assert tried[0].n == 3 and tried[0].floor is not None and tried[0].low is not None
+    assert tried[0].name in result.labels
+    assert any("correlation" in m.name for m in result.measurements)
+    assert result.tables["relevance_faithfulness"][0]["removal"] == "mask"
+    assert "relevance_faithfulness" in {figure.name for figure in result.figures}
+    assert any("Taken away by relevance" in said for said in result.findings)
+    assert {one.meta["component"] for one in result.token_maps} == {1.0}
+    depths = [row["hidden_index"] for row in result.tables["relevance_conservation"]]
+    assert depths == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +146,14 @@ def test_components_come_from_a_pair_or_from_a_run(
         ({"rules": "none"}, "rules"),
         ({"min_count": 0}, "min_count"),
         ({"target": "L1-C1", "space": "nowhere"}, "no run folder"),
+        ({"target": "L2-C1", "to": "L2-C2"}, "earlier directions lie at hidden_index 2"),
+        ({"to": "L1-C1,L2-C1"}, "earlier directions are not components of one depth"),
+        ({"to": "words"}, "names no component"),
+        ({"normalize": "layer"}, "no normalisation 'layer'"),
+        ({"removal": "delete"}, "no removal 'delete'"),
+        ({"faithfulness": -1}, "task.faithfulness is -1"),
+        ({"boundaries": "1,two"}, "boundary 'two' is no hidden index"),
+        ({"boundaries": "1", "backend": "decomposition"}, "no sums on the way"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_early(

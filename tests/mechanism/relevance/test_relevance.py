@@ -66,6 +66,23 @@ def test_gradient_times_input_equals_the_explicit_rules(model: LanguageModel, ru
                 assert np.allclose(found.totals[i, :, t], sums, rtol=1e-6, atol=1e-10)
 
 
+@pytest.mark.parametrize("rules", ["attnlrp", "cplrp"])
+def test_every_coordinate_equals_the_explicit_rules(model: LanguageModel, rules: Any) -> None:
+    """A sum over coordinates could hide errors that cancel; here each coordinate is a direction."""
+    target = directions(3, 1)
+    vector = torch.from_numpy(target[0].vector)
+    for depth in (0, 1, 2):
+        axes = [Direction(f"L{depth}-C{i + 1}", depth, axis) for i, axis in enumerate(np.eye(32))]
+        found = relevance(model, PROMPTS, target, to=axes, rules=rules)
+        assert found.parts is not None
+        for i, prompt in enumerate(found.prompts):
+            table = oracle.relevance(model.module, prompt.ids.tolist(), 3, vector, rules)[depth]
+            for group in range(len(GROUPS)):  # the last token is a group of its own
+                wanted = table[torch.from_numpy(prompt.groups == group)].sum(0).numpy()
+                near = 1e-6 * np.abs(wanted).max()
+                assert np.allclose(found.parts[i, group, :, 0], wanted, rtol=1e-6, atol=near)
+
+
 @pytest.mark.slow
 def test_gradient_times_input_equals_the_explicit_rules_on_a_real_model() -> None:
     model = open_model("smollm2")

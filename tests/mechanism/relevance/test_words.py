@@ -19,7 +19,12 @@ from tests.models.tiny import tiny_model
 from theodolite.data.prompts import Prompt
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.relevance import BACKENDS, relevance
-from theodolite.mechanism.relevance.adjacent import adjacent_table, column_shares, kept_by_itself
+from theodolite.mechanism.relevance.adjacent import (
+    adjacent_table,
+    column_shares,
+    kept_by_itself,
+    signed_shares,
+)
 from theodolite.mechanism.relevance.words import occurrences, top_words, word_table
 from theodolite.models.handle import LanguageModel
 
@@ -126,6 +131,10 @@ def test_columns_are_shares_and_empty_ones_stay_empty(table: np.ndarray) -> None
     assert (shares >= 0).all() and (shares[table <= 0] == 0).all()
     for column, own in zip(table.T, shares.T, strict=True):
         assert own.sum() == pytest.approx(1.0 if (column > 0).any() else 0.0)
+    signed = signed_shares(table)
+    assert (signed * table >= 0).all() and not signed[table == 0].any()
+    for column, own in zip(table.T, signed.T, strict=True):
+        assert np.abs(own).sum() == pytest.approx(1.0 if column.any() else 0.0)
 
 
 def test_a_table_between_layers_joins_positions_and_refuses_token_maps(
@@ -136,6 +145,7 @@ def test_a_table_between_layers_joins_positions_and_refuses_token_maps(
     table = adjacent_table(found)
     assert np.allclose(table.raw, found.parts.sum(1).mean(0))
     assert np.allclose(table.shares, column_shares(table.raw))
+    assert table.frame()[0]["signed_share"] == signed_shares(table.raw)[0, 0]
     row = table.frame()[0]
     assert row["relevance"] == pytest.approx(
         row["relevance_template"] + row["relevance_user"] + row["relevance_last"]

@@ -9,20 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from theodolite.errors import ConfigError, DataError
+from theodolite.errors import DataError
 from theodolite.mechanism.relevance.query import GROUPS
 from theodolite.mechanism.relevance.result import Floats, Relevance
 
 
 @dataclass(frozen=True, eq=False)
 class AdjacentTable:
-    """Shares of the positive relevance of later directions, by earlier direction.
+    """Shares of the relevance of later directions, by earlier direction.
 
     Args:
         sources, targets: names of the directions.
         source_index, hidden_index: their depths.
         raw: mean relevance over prompts, all positions together; axes (source, target).
         shares: `raw` clipped at 0, columns summing to 1; a column without positive entries is 0.
+        signed: `raw` with its signs, columns whose sizes sum to 1; below 0 a direction suppresses.
         by_group: mean relevance, axes (group, source, target).
         rest: mean relevance that the earlier directions do not span, axis (target).
     """
@@ -33,6 +34,7 @@ class AdjacentTable:
     hidden_index: int
     raw: Floats
     shares: Floats
+    signed: Floats
     by_group: Floats
     rest: Floats
 
@@ -45,6 +47,7 @@ class AdjacentTable:
                 "source_hidden_index": self.source_index,
                 "hidden_index": self.hidden_index,
                 "share": float(self.shares[i, j]),
+                "signed_share": float(self.signed[i, j]),
                 "relevance": float(self.raw[i, j]),
                 **{
                     f"relevance_{group}": float(self.by_group[g, i, j])
@@ -65,15 +68,34 @@ def column_shares(relevance: ArrayLike) -> Floats:
 
     Raises: DataError: it is no table of finite numbers.
     """
+    return _over(np.clip(_table(relevance), 0.0, None))
+
+
+def signed_shares(relevance: ArrayLike) -> Floats:
+    """Return a table with its signs and columns whose sizes sum to 1; empty columns stay 0.
+
+    Args:
+        relevance: axes (source, target).
+
+    Raises: DataError: it is no table of finite numbers.
+    """
+    return _over(_table(relevance))
+
+
+def _table(relevance: ArrayLike) -> Floats:
     table = np.asarray(relevance, np.float64)
     if table.ndim != 2 or not np.isfinite(table).all():
         raise DataError(
             "The relevance between directions is not one table of finite numbers.",
             fix="Give axes (source, target).",
         )
-    clipped = np.clip(table, 0.0, None)
-    sums = clipped.sum(0)
-    shares: Floats = np.divide(clipped, sums, out=np.zeros_like(clipped), where=sums > 0)
+    return table
+
+
+def _over(table: Floats) -> Floats:
+    """Return each column over the sum of its sizes."""
+    sums = np.abs(table).sum(0)
+    shares: Floats = np.divide(table, sums, out=np.zeros_like(table), where=sums > 0)
     return shares
 
 
@@ -85,11 +107,8 @@ def adjacent_table(relevance: Relevance) -> AdjacentTable:
 
     Raises: ConfigError: it was traced to tokens.
     """
-    if relevance.parts is None or relevance.rest is None:
-        raise ConfigError(
-            "This relevance was traced to tokens.", fix="Give earlier directions as `to`."
-        )
-    by_group = relevance.parts.mean(0)
+    parts, rest = relevance.split()
+    by_group = parts.mean(0)
     raw = by_group.sum(0)
     return AdjacentTable(
         sources=relevance.sources,
@@ -98,8 +117,9 @@ def adjacent_table(relevance: Relevance) -> AdjacentTable:
         hidden_index=relevance.hidden_index,
         raw=raw,
         shares=column_shares(raw),
+        signed=signed_shares(raw),
         by_group=by_group,
-        rest=relevance.rest.mean(0).sum(0),
+        rest=rest.mean(0).sum(0),
     )
 
 

@@ -1,22 +1,24 @@
-"""`theodolite explain relevance`: which words of a prompt drive a direction, and how much."""
+"""`theodolite explain relevance`: which words, or which earlier directions, drive a direction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
-from theodolite.data.bundled import bundled
-from theodolite.data.prompts import BENIGN, HARMFUL
-from theodolite.errors import ConfigError
-from theodolite.mechanism.directions.contrast import read_contrasts
-from theodolite.mechanism.directions.direction import Direction, parse_component
+import numpy as np
+
+from theodolite.data.prompts import Prompt
+from theodolite.errors import CapabilityError
+from theodolite.mechanism.directions.direction import Direction
 from theodolite.mechanism.directions.means import DifferenceInMeans
-from theodolite.mechanism.items import make_items
-from theodolite.mechanism.relevance.backward import Rules, check_rules
-from theodolite.mechanism.relevance.relevance import BACKENDS, VERSION, Backend, relevance
+from theodolite.mechanism.directions.refusal import refusal_contrast
+from theodolite.mechanism.relevance.earlier import FLOOR, REST, trace_earlier
+from theodolite.mechanism.relevance.faithfulness import faithfulness
+from theodolite.mechanism.relevance.options import REFUSAL, Options, check
+from theodolite.mechanism.relevance.relevance import VERSION, relevance
 from theodolite.mechanism.relevance.report import (
+    earlier_figure,
+    faithfulness_figure,
     kept_rows,
     token_maps,
     word_rows,
@@ -24,201 +26,217 @@ from theodolite.mechanism.relevance.report import (
     words_figure,
 )
 from theodolite.mechanism.relevance.result import Relevance
-from theodolite.mechanism.requests import TRAIN, read_requests
-from theodolite.mechanism.residual_space.collect import collect_pair
-from theodolite.mechanism.residual_space.prompts import study_prompts
-from theodolite.mechanism.residual_space.space import ResidualSpace
-from theodolite.models.positions import check_position
-from theodolite.runs.panel import PanelResult
+from theodolite.mechanism.relevance.sentences import (
+    earlier_sentences,
+    faithfulness_sentences,
+    word_sentences,
+)
+from theodolite.mechanism.residual_space.components import depth_of, named_components
+from theodolite.runs.panel import PanelResult, extended
 from theodolite.runs.run import Run
-from theodolite.text.display import escape
 from theodolite.text.lists import names_in
-from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
-    from theodolite.mechanism.explain import ExplainRequest, Subject
+    from theodolite.mechanism.explain import Subject
     from theodolite.runs.panel import Progress
 
 __all__ = ["QUESTION", "TITLE", "VERSION", "Options", "check", "explain", "summary"]
 
-TITLE: Final = "Which words drive a direction"
-QUESTION: Final = "On which words of a request does what the model has along a direction rest?"
-REFUSAL: Final = "refusal"
-# The space is fitted on so many pairs where none was fitted before.
-PAIRS: Final = 24
+TITLE: Final = "What drives a direction"
+QUESTION: Final = (
+    "On which words of a request, or on which earlier directions, does what the model has along a "
+    "direction rest?"
+)
 SHOWN: Final = 12
 LIMITS: Final = (
     "Relevance says what a component is made of by rules; what would happen without a word is "
     "another question (backend=leave_one_out asks it).",
     "Words are joined by spelling, whatever they mean where they stand.",
 )
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `theodolite explain relevance` can be asked (`-T key=value`).
-
-    Args:
-        target: `refusal` (difference in means of the bundled train part, at its best depth), or
-            components of one depth, like L14-C1 or L14-C1,L14-C2.
-        space: a run folder of `explain residual-space` whose components these are; None fits the
-            space where the model before training is known.
-        backend: lrp, decomposition, integrated_gradients or leave_one_out.
-        rules: of lrp: attnlrp, or cplrp, which keeps the sum.
-        position: where the direction is read.
-        min_count: words that occur less often are left out of the table.
-    """
-
-    target: str = REFUSAL
-    space: str | None = None
-    backend: str = "lrp"
-    rules: str = "attnlrp"
-    position: str = "prompt_last"
-    min_count: int = 3
-
-
-def check(options: Options, request: ExplainRequest) -> None:
-    """Refuse options that cannot be used.
-
-    Raises: ConfigError: an unknown target, back end, rule or position, or a space that is missing.
-    """
-    check_rules(options.rules)
-    check_position(options.position)
-    if options.backend not in BACKENDS:
-        raise ConfigError(
-            f"There is no back end {escape(options.backend, 60)!r}.",
-            fix=did_you_mean(options.backend, BACKENDS),
-        )
-    if options.min_count < 1:
-        raise ConfigError(f"task.min_count is {options.min_count}.", fix="Give 1 or more.")
-    if options.target == REFUSAL:
-        return
-    names = names_in(options.target)
-    depths = {parse_component(name)[0] for name in names}
-    if len(depths) != 1:
-        raise ConfigError(
-            "The targets are not components of one depth.", fix="Write them like L14-C1,L14-C2."
-        )
-    if options.space is not None and not Path(options.space).is_dir():
-        raise ConfigError(
-            f"There is no run folder {escape(options.space, 200)}.", fix="Check -T space=."
-        )
+EARLIER_LIMITS: Final = (
+    "Relevance says what a component is made of by rules; what would happen without an earlier "
+    "direction is another question (backend=leave_one_out asks it, `explain graft` moves states).",
+    "A mean near 0 may hide a direction that promotes on some prompts and suppresses on others; "
+    "the table has both parts.",
+)
 
 
 def explain(
     subject: Subject, options: Options, *, run: Run, seed: int, progress: Progress
 ) -> PanelResult:
-    """Trace directions back to the tokens of requests."""
+    """Trace directions back to the tokens of requests, or to earlier directions."""
     kept: dict[str, Any] = {"journal": run.journal, "progress": progress}
-    chosen, where = targets(subject, options, seed=seed, **kept)
+    targets, sources, where = chosen(subject, options, seed=seed, **kept)
     prompts = list(subject.requests.bare)
-    found = relevance(
-        *(subject.model, prompts, chosen),
-        backend=cast(Backend, options.backend),
-        rules=cast(Rules, options.rules),
-        position=options.position,
-        template=subject.template,
-        seed=seed,
+    asked = {
+        "backend": options.backend,
+        "rules": options.rules,
+        "position": options.position,
+        "template": subject.template,
+        "span": options.span,
+        "boundaries": options.depths,
+        "force": options.force,
+        "seed": seed,
         **kept,
-    )
+    }
+    if sources:
+        result, found = to_earlier(subject, prompts, targets, sources, options, asked)
+    else:
+        result, found = to_words(subject, prompts, targets, options, asked)
     found.save(run)
+    how = (
+        f"{len(prompts)} requests ({subject.requests.source}), template {found.template}; "
+        f"back end {found.backend}{f', rules {found.rules}' if found.rules else ''}"
+        f"{', shares of each component' if found.normalize else ''}."
+    )
+    return extended(result, how=[how, *where], labels=labels(found))
+
+
+def to_words(
+    subject: Subject,
+    prompts: list[Prompt],
+    targets: list[Direction],
+    options: Options,
+    asked: Mapping[str, Any],
+) -> tuple[PanelResult, Relevance]:
+    """Return what the words of prompts give, how true the map is, and the map itself.
+
+    Args:
+        asked: options of `relevance`.
+    """
+    signed = relevance(subject.model, prompts, targets, **asked)
+    found = signed if options.normalize is None else signed.per_prompt()
     tables = word_tables(found, min_count=options.min_count)
     rows = word_rows(tables)
-    return PanelResult(
+    result = PanelResult(
         measurements=found.measurements(),
         tables={"relevance_words": rows, "relevance_conservation": kept_rows(found)},
-        figures=[words_figure(table) for table in tables.values() if table.words],
+        figures=[words_figure(table, found.unit) for table in tables.values() if table.words],
         token_maps=token_maps(found, prompts),
-        findings=findings(found, rows),
+        findings=word_sentences(found, rows),
         limits=LIMITS,
-        how=[
-            f"{len(prompts)} requests ({subject.requests.source}), template {found.template}; "
-            f"back end {found.backend}{f', rules {found.rules}' if found.rules else ''}.",
-            where,
-        ],
-        labels=labels(found),
     )
+    # Shares of a component below 0 have the opposite order, so the map is tested as it was.
+    return extended(result, **tested(subject, prompts, targets, signed, options, asked)), found
 
 
-def targets(
+def to_earlier(
+    subject: Subject,
+    prompts: list[Prompt],
+    targets: list[Direction],
+    sources: list[Direction],
+    options: Options,
+    asked: Mapping[str, Any],
+) -> tuple[PanelResult, Relevance]:
+    """Return what earlier directions give, and the relevance itself.
+
+    Args:
+        asked: options of `relevance`.
+    """
+    found = trace_earlier(
+        *(subject.model, prompts, targets, sources), normalize=options.normalize, **asked
+    )
+    measured = found.measurements()
+    result = PanelResult(
+        measurements=[*measured, *found.relevance.measurements()],
+        tables={
+            "relevance_earlier": found.frame(),
+            "relevance_conservation": kept_rows(found.relevance),
+        },
+        figures=[earlier_figure(found)],
+        findings=earlier_sentences(found),
+        limits=EARLIER_LIMITS,
+        how=[
+            f"{found.random.shape[1]} random directions of hidden index {sources[0].hidden_index} "
+            "stand beside the earlier ones, at right angles to them."
+        ],
+    )
+    return result, found.relevance
+
+
+def tested(
+    subject: Subject,
+    prompts: list[Prompt],
+    targets: list[Direction],
+    found: Relevance,
+    options: Options,
+    asked: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return how true a token map is on some prompts, as entries of a panel's result."""
+    count = min(options.faithfulness, len(prompts))
+    if not count:
+        return {}
+    places = sorted({int(i) for i in np.linspace(0, len(prompts) - 1, count).round()})
+    few = [prompts[i] for i in places]
+    truth = {**asked, "backend": "leave_one_out", "boundaries": ()}
+    try:
+        exact = None
+        if options.backend != "leave_one_out":
+            exact = relevance(subject.model, few, targets, **truth)
+        result = faithfulness(
+            *(subject.model, few, targets, [found.part(places)]),
+            exact=exact,
+            removal=options.removal,
+            force=options.force,
+            seed=asked["seed"],
+        )
+    except CapabilityError as error:
+        return {"how": [f"The map was not tested: {error.what}: {error.why}."]}
+    measured = result.measurements()
+    return {
+        "measurements": measured,
+        "tables": {"relevance_faithfulness": result.frame()},
+        "figures": [faithfulness_figure(result)],
+        "findings": faithfulness_sentences(result),
+        "labels": {
+            m.name: "map against leaving out each token"
+            if m.unit == "correlation"
+            else "most relevant tokens away first, or least"
+            for m in measured
+        },
+    }
+
+
+def chosen(
     subject: Subject, options: Options, *, seed: int, **kept: Any
-) -> tuple[list[Direction], str]:
-    """Return the directions that are traced, and where they come from in words.
+) -> tuple[list[Direction], list[Direction], list[str]]:
+    """Return the directions that are traced, those they are traced to, and where they come from.
 
     Raises: ConfigError: components are asked for, and there is neither a space nor a model before
         training to fit one.
     """
+    targets: list[Direction] = []
+    where, names = [], names_in(options.to)
     if options.target == REFUSAL:
-        return refusal_direction(subject, options, seed=seed, **kept)
-    names = names_in(options.target)
-    if options.space is not None:
-        space = ResidualSpace.load(Run.open(Path(options.space)))
-        where = f"Components of the space in {escape(Path(options.space).name, 80)}."
-    elif subject.pair is not None:
-        train = [p for p in study_prompts(read_requests(None, None), PAIRS) if p.split == TRAIN]
-        depth = parse_component(names[0])[0]
-        paired = collect_pair(
-            *(subject.pair, train),
-            positions=(options.position,),
-            template=subject.template,
-            hidden_indices=(depth,),
-            **kept,
-        )
-        space = ResidualSpace.fit(paired, quality=False, resamples=0, seed=seed)
-        where = f"Components of the space of {PAIRS} training pairs of the bundled set."
+        targets, said = refusal_direction(subject, options, seed=seed, **kept)
+        where.append(said)
     else:
-        raise ConfigError(
-            f"{escape(options.target, 80)} is a component of a residual space, and none is given.",
-            fix="Name a run of `explain residual-space` with -T space=RUN, or the model before "
-            "training with --base.",
+        names = (*names_in(options.target), *names)
+    components: list[Direction] = []
+    if names:
+        components, said = named_components(
+            *(subject, names), space=options.space, position=options.position, seed=seed, **kept
         )
-    return [space[name] for name in names], where
+        where.append(said)
+    source = None if options.to is None else depth_of(names[-1])
+    sources = [one for one in components if one.hidden_index == source]
+    targets += [one for one in components if one.hidden_index != source]
+    return targets, sources, where
 
 
 def refusal_direction(
     subject: Subject, options: Options, *, seed: int, **kept: Any
 ) -> tuple[list[Direction], str]:
     """Return the difference of mean states of the bundled train part, at its best depth."""
-    train = [p for p in bundled("refusal") if p.split != "test"]
-    items = make_items(
-        {label: [p for p in train if p.label == label] for label in (BENIGN, HARMFUL)}
+    contrast = refusal_contrast(
+        subject.model, position=options.position, template=subject.template, seed=seed, **kept
     )
-    contrast = read_contrasts(
-        *(subject.model, items),
-        positions=(options.position,),
-        template=subject.template,
-        seed=seed,
-        **kept,
-    )[options.position]
     estimate = DifferenceInMeans().fit(contrast, seed=seed)
-    best = max(estimate.hidden_indices, key=lambda h: (estimate.scores[h], -h))
     where = (
         f"The direction is the difference of means of harmful and benign requests of the bundled "
-        f"train part at hidden index {best}, the depth where it parts them best."
+        f"train part at hidden index {estimate.best}, the depth where it parts them best."
     )
-    return [estimate.leading(best)], where
-
-
-def findings(found: Relevance, rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Say which words drive each target beyond the usual word, and what the sums lose."""
-    said = []
-    for target in found.targets:
-        own = [row for row in rows if row["target"] == target]
-        clear = [
-            row["word"] for row in own if row["low"] is not None and row["low"] > row["everyday"]
-        ]
-        if clear:
-            words = ", ".join(f"“{escape(word, 40)}”" for word in clear[:6])
-            more = f" and {len(clear) - 6} more" if len(clear) > 6 else ""
-            said.append(f"{target} is driven above the usual word by {words}{more}.")
-        else:
-            said.append(f"No word is shown to drive {target} beyond the usual word.")
-    leaks = [row["leak"] for row in kept_rows(found) if row["leak"] is not None]
-    if leaks:
-        said.append(
-            f"Relevance of all tokens misses the component by {max(leaks):.1%} of its mean size."
-        )
-    return said
+    return [estimate.leading(estimate.best)], where
 
 
 def labels(found: Relevance) -> dict[str, str]:
@@ -232,20 +250,40 @@ def labels(found: Relevance) -> dict[str, str]:
 
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:
-    """Return the words that drive each target most, for the terminal."""
+    """Return what drives each target most, for the terminal: words, or earlier directions."""
+    if "relevance_earlier" in result.tables:
+        return [_earlier_row(row) for row in result.tables["relevance_earlier"]]
     rows = result.tables["relevance_words"]
     shown: list[dict[str, Any]] = []
     for target in dict.fromkeys(row["target"] for row in rows):
         for row in [row for row in rows if row["target"] == target][:SHOWN]:
-            ends = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
             shown.append(
                 {
                     "word": row["word"],
                     "target": target,
-                    "mean": f"{row['mean']:.3g}{ends}",
+                    "mean": _with_ends(row, "mean"),
                     "total": f"{row['total']:.3g}",
                     "count": row["count"],
                     "any word": f"{row['everyday']:.3g}",
                 }
             )
     return shown
+
+
+def _earlier_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    known = row["source"] != REST
+    return {
+        "from": row["source"],
+        "target": row["target"],
+        "relevance": _with_ends(row, "relevance"),
+        "promotes": f"{row['promotes']:.3g}",
+        "suppresses": f"{row['suppresses']:.3g}",
+        "signed share": f"{row['signed_share']:+.0%}" if known else "",
+        FLOOR: "" if row["random"] is None else f"±{row['random']:.3g}",
+    }
+
+
+def _with_ends(row: Mapping[str, Any], column: str) -> str:
+    """Return a number with its interval, where it has one."""
+    ends = "" if row["low"] is None else f" [{row['low']:.3g}, {row['high']:.3g}]"
+    return f"{row[column]:.3g}{ends}"

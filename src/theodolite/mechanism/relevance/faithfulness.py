@@ -155,6 +155,7 @@ def faithfulness(
     removal: str = "neutral",
     shares: Sequence[float] = SHARES,
     draws: int = DRAWS,
+    force: bool = False,
     seed: int = 0,
 ) -> Faithfulness:
     """Take tokens away in the order of maps, from both ends, and in random orders.
@@ -167,6 +168,7 @@ def faithfulness(
         removal: "neutral" (another token stands in) or "mask" (no later token sees it).
         shares: of the user's tokens, between 0 and 1, ascending. The token that is read stays.
         draws: random orders per prompt.
+        force: the targets may be of another model of the same width, as for `relevance`.
         seed: of the random orders.
 
     Raises:
@@ -180,7 +182,9 @@ def faithfulness(
     _check(model, prompts, targets, maps, exact, shares)
     span = maps[0].targets == ("span",)
     position = maps[0].position
-    query = make_query(model, targets, "tokens", span=span, position=position, boundaries=())
+    query = make_query(
+        *(model, targets, "tokens"), span=span, position=position, boundaries=(), force=force
+    )
     encoded = encode_for_states(model, prompts, template=maps[0].template)
     places = [_removable(prompt, query) for prompt in encoded]
     orders = _orders(prompts, places, maps, query.n_targets, draws, seed)

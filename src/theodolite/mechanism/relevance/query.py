@@ -99,12 +99,14 @@ def make_query(
     span: bool,
     position: str | int,
     boundaries: Sequence[int],
+    force: bool = False,
 ) -> Query:
     """Check targets and sources against a model and each other.
 
     Args:
         to: "tokens", or earlier directions of one depth.
         span, position, boundaries: as in `Query`; the source is always among the boundaries.
+        force: also take directions of another model of the same width.
 
     Raises:
         ConfigError: a depth does not exist or lies in the wrong order, or `to` is not known.
@@ -129,7 +131,7 @@ def make_query(
                 fix="Give directions of a smaller hidden_index.",
             )
     for direction in (*targets, *(() if isinstance(to, str) else to)):
-        _check_fits(model, direction)
+        _check_fits(model, direction, force)
     asked = tuple(sorted({source, *boundaries}))
     for boundary in asked:
         _check_depth(model, boundary, 0)
@@ -178,10 +180,18 @@ def _check_depth(model: LanguageModel, depth: int, lowest: int) -> None:
         )
 
 
-def _check_fits(model: LanguageModel, direction: Direction) -> None:
+def _check_fits(model: LanguageModel, direction: Direction, force: bool) -> None:
     if len(direction.vector) != model.anatomy.d_model:
         raise DataError(
             f"The direction {shown(direction.name)} has {len(direction.vector)} numbers, and the "
             f"stream of {model.name} has {model.anatomy.d_model}.",
             fix="Use directions that were found on this model.",
+        )
+    if direction.model not in ("", model.fingerprint) and not force:
+        raise DataError(
+            f"The direction {shown(direction.name)} was found on another model (fingerprint "
+            f"{shown(direction.model[:12])}) than {shown(model.name)} as it was opened "
+            f"({shown(model.fingerprint[:12])}).",
+            fix="Use directions of this model, or pass force=True (-T force=true) to see how far "
+            "these carry.",
         )

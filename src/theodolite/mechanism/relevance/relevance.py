@@ -69,6 +69,7 @@ def relevance(
     span: bool = False,
     boundaries: Sequence[int] = (),
     normalize: Literal["prompt"] | None = None,
+    force: bool = False,
     journal: Journal | None = None,
     progress: Progress | None = None,
     seed: int = 0,
@@ -91,6 +92,8 @@ def relevance(
         span: explain the length of the projection on the targets' span instead of each target.
         boundaries: depths at which the sum is checked besides the source; back end lrp.
         normalize: "prompt" divides what a prompt has by its score.
+        force: also take directions of another model of the same width: those of a trained model in
+            the one it was trained from, say.
         journal: finished units are kept there and not computed again.
         progress: told of finished units, in prompts.
         seed: of the resamples behind intervals.
@@ -100,7 +103,7 @@ def relevance(
     Raises:
         CapabilityError: the model has no rules, or does not keep them (see `relevance_rules`).
         ConfigError: an unknown option, or depths that do not fit.
-        DataError: no prompts, ids that occur twice, or directions of another model.
+        DataError: no prompts, ids that occur twice, or directions of another model without `force`.
         NumericsError: the stream is not finite.
 
     Note: back end lrp costs one forward pass and one batched backward pass to the targets' depth.
@@ -108,29 +111,22 @@ def relevance(
     """
     model.require("hidden_states")
     _check(prompts, rules, backend, boundaries, normalize)
-    query = make_query(model, targets, to, span=span, position=position, boundaries=boundaries)
+    query = make_query(
+        *(model, targets, to), span=span, position=position, boundaries=boundaries, force=force
+    )
     encoded = encode_for_states(model, prompts, template=template)
-    units, batches = _planned(model, query, encoded, (backend, rules if backend == "lrp" else ""))
-    with _explaining(model, query, backend, rules) as explain:
-        work = _Work(model, query, encoded, batches, explain)
-        results = map_units(units, work, journal=journal, progress=progress, label="relevance")
     found = Relevance(
         targets=("span",) if span else tuple(target.name for target in targets),
         hidden_index=query.hidden_index,
         sources=() if isinstance(to, str) else tuple(source.name for source in to),
         boundaries=query.boundaries,
         backend=backend,
-        rules=rules if backend == "lrp" else "",
-        position=position,
+        rules=_rules_of(backend, rules),
         normalize=None,
-        prompt_ids=tuple(prompt.id for prompt in prompts),
-        goals=tuple(prompt.goal_id or prompt.id for prompt in prompts),
-        prompts=tuple(_tokens(model, item, position) for item in encoded),
-        model=model.name,
-        fingerprint=model.fingerprint,
         template=resolve_template(model, template),
         seed=seed,
-        **_joined(units, results, encoded),
+        **_read(model, prompts, encoded, position),
+        **_explained(model, query, encoded, backend, rules, journal, progress),
     )
     return found.per_prompt() if normalize == "prompt" else found
 
@@ -166,6 +162,40 @@ def _check(
         )
 
 
+def _read(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    encoded: Sequence[Encoded],
+    position: str | int,
+) -> dict[str, Any]:
+    """Return what a result says of its prompts and of the model that read them."""
+    return {
+        "position": position,
+        "prompt_ids": tuple(prompt.id for prompt in prompts),
+        "goals": tuple(prompt.goal_id or prompt.id for prompt in prompts),
+        "prompts": tuple(_tokens(model, item, position) for item in encoded),
+        "model": model.name,
+        "fingerprint": model.fingerprint,
+    }
+
+
+def _explained(
+    model: LanguageModel,
+    query: Query,
+    encoded: Sequence[Encoded],
+    backend: Backend,
+    rules: Rules,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Return the tables of all prompts, from planned units or from the journal."""
+    units, batches = _planned(model, query, encoded, (backend, _rules_of(backend, rules)))
+    with _explaining(model, query, backend, rules) as explain:
+        work = _Work(model, query, encoded, batches, explain)
+        results = map_units(units, work, journal=journal, progress=progress, label="relevance")
+    return _joined(units, results, encoded)
+
+
 def _planned(
     model: LanguageModel, query: Query, encoded: Sequence[Encoded], how: tuple[str, str]
 ) -> tuple[list[Unit], dict[str, Batch]]:
@@ -179,6 +209,11 @@ def _planned(
         rows = [(encoded[i].key, *kinds[i]) for i in batch.items]
         units.append(Unit(content_key("relevance", common, rows), batch.items, len(batch.items)))
     return units, {unit.key: batch for unit, batch in zip(units, batches, strict=True)}
+
+
+def _rules_of(backend: str, rules: Rules) -> str:
+    """Return the rules a back end goes by; only lrp has any."""
+    return rules if backend == "lrp" else ""
 
 
 def _token_budget(model: LanguageModel, query: Query, longest: int) -> int:

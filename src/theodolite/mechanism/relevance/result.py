@@ -160,6 +160,56 @@ class Relevance:
             normalize="prompt",
         )
 
+    @property
+    def unit(self) -> str:
+        """What relevance is counted in."""
+        return "stream units" if self.normalize is None else "scores"
+
+    def part(self, places: Sequence[int]) -> Self:
+        """Return the relevance of some prompts, in the order of their places."""
+        rows = list(places)
+        whole = self.tokens is None
+        return replace(
+            self,
+            prompt_ids=tuple(self.prompt_ids[i] for i in rows),
+            goals=tuple(self.goals[i] for i in rows),
+            prompts=tuple(self.prompts[i] for i in rows),
+            scores=self.scores[rows],
+            totals=self.totals[rows],
+            tokens=None if whole else np.concatenate([self.of_prompt(i) for i in rows]),
+            parts=None if self.parts is None else self.parts[rows],
+            rest=None if self.rest is None else self.rest[rows],
+        )
+
+    def first_sources(self, count: int) -> Self:
+        """Return the relevance of the first earlier directions; the others join the rest.
+
+        Args:
+            count: of directions, 1 or more. Those left out must be at right angles to these, or
+                the coordinates of these would be others without them.
+
+        Raises: ConfigError: relevance was traced to tokens.
+        """
+        parts, rest = self.split()
+        kept, others = parts[:, :, :count], parts[:, :, count:]
+        totals = self.totals
+        if self.backend == "leave_one_out":  # the sum of what was removed; nothing is left over
+            totals = kept.sum((1, 2))[:, None]
+        else:
+            rest = rest + others.sum(2)
+        return replace(self, sources=self.sources[:count], parts=kept, rest=rest, totals=totals)
+
+    def split(self) -> tuple[Floats, Floats]:
+        """Return `parts` and `rest`.
+
+        Raises: ConfigError: relevance was traced to tokens.
+        """
+        if self.parts is None or self.rest is None:
+            raise ConfigError(
+                "This relevance was traced to tokens.", fix="Give earlier directions as `to`."
+            )
+        return self.parts, self.rest
+
     def conservation(self) -> Floats:
         """Return the sum of relevance over the score; axes (prompt, boundary, target).
 
@@ -287,8 +337,8 @@ class Relevance:
                     }
 
     def _source_rows(self) -> Iterator[dict[str, Any]]:
-        assert self.parts is not None and self.rest is not None  # noqa: S101 - both or tokens
-        table = np.concatenate([self.parts, self.rest[:, :, None]], axis=2)
+        parts, rest = self.split()
+        table = np.concatenate([parts, rest[:, :, None]], axis=2)
         names = (*self.sources, "rest")
         for i, group, source, target in np.ndindex(*table.shape):
             yield {
