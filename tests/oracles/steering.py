@@ -17,6 +17,12 @@ def changed(edit: Any, place: tuple[int, str], x: np.ndarray, benign: Any = None
         if edit.layers != "own"
         or place == ((d.hidden_index - 1, "resid_post") if d.hidden_index else (0, "resid_pre"))
     ]
+    if edit.mode == "erase":
+        for one in (edit.erasers[d.hidden_index] for d in own):
+            x = x - edit.alpha * sum(
+                a * float(r @ (x - one.centre)) for a, r in zip(one.along, one.reads)
+            )
+        return x
     vectors = np.stack([d.vector / np.linalg.norm(d.vector) for d in own])
     if edit.mode in ("subtract", "add"):
         sign = -1 if edit.mode == "subtract" else 1

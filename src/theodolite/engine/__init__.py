@@ -9,6 +9,7 @@ from theodolite.engine.capture import capture
 from theodolite.engine.edited_sweep import EditedSweep
 from theodolite.engine.generate import Completion, generate
 from theodolite.engine.intervention_file import load_interventions, save_interventions
+from theodolite.engine.intervention_oblique import ObliqueIntervention
 from theodolite.engine.interventions import (
     DirectionIntervention,
     HeadIntervention,
@@ -34,6 +35,7 @@ __all__ = [
     "Intervention",
     "LastTokenSweep",
     "MlpIntervention",
+    "ObliqueIntervention",
     "ResidualIntervention",
     "Scored",
     "SubspaceIntervention",

@@ -21,6 +21,7 @@ from theodolite.engine.intervention_lines import (
     Lines,
     SubspaceIntervention,
 )
+from theodolite.engine.intervention_oblique import ObliqueIntervention
 from theodolite.engine.interventions import (
     KINDS,
     Change,
@@ -167,7 +168,7 @@ def row_variants(
 def _check(model: LanguageModel, item: Intervention) -> None:
     model.require("interventions")
     item.check(model.anatomy)
-    if type(item) not in KINDS.values():
+    if type(item) not in (*KINDS.values(), ObliqueIntervention):
         raise CapabilityError(
             f"A variant with a {type(item).__name__}",
             "it reads whole passes, and a variant acts on some rows of them",

@@ -8,6 +8,7 @@ import numpy as np
 
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt
 from theodolite.mechanism.directions.direction import Direction
+from theodolite.mechanism.directions.eraser import Eraser
 from theodolite.mechanism.steering.edits import Edit
 
 WIDTH = 32
@@ -34,6 +35,14 @@ def requests(harmful: int = 4, benign: int = 4) -> list[Prompt]:
     ]
 
 
+def made_eraser(rank: int = 1) -> Eraser:
+    """Return an oblique eraser of three classes less one, or of two, fitted on random states."""
+    rng = np.random.default_rng(rank)
+    labels = np.arange(60) % (rank + 1)
+    states = rng.standard_normal((60, WIDTH)) @ rng.standard_normal((WIDTH, WIDTH))
+    return Eraser.leace(states + 3 * labels[:, None], labels)
+
+
 def every_mode(**options: Any) -> list[Edit]:
     """Return edits of all modes."""
     pair = [direction(0), direction(1)]
@@ -46,4 +55,18 @@ def every_mode(**options: Any) -> list[Edit]:
         Edit(pair, "affine", layers=(0, 2), **options),
         Edit(pair, "clamp", quantiles=(0.3, 0.6), sites=("resid_pre", "mlp_out"), **options),
         Edit([*pair, direction(2, 3), direction(3, 0)], "rank_k", layers="own", **options),
+        Edit(
+            [direction(0), direction(1, 3)],
+            "erase",
+            layers="own",
+            erasers={2: made_eraser(), 3: made_eraser(2)},
+            **options,
+        ),
     ]
+
+
+def edit_of(mode: str, **options: Any) -> Edit:
+    """Return an edit of a mode along one direction."""
+    if mode == "erase":
+        options |= {"layers": "own", "erasers": {2: made_eraser()}}
+    return Edit([direction()], mode, **options)

@@ -5,6 +5,7 @@ The trap: an edit that acts nowhere, or at the wrong block, gives a plausible "n
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,30 @@ import pytest
 import torch
 
 from tests.engine.conftest import bare, opened
-from tests.mechanism.steering.made_edits import WIDTH, direction, every_mode, requests
+from tests.mechanism.steering.made_edits import (
+    WIDTH,
+    direction,
+    edit_of,
+    every_mode,
+    made_eraser,
+    requests,
+)
 from tests.oracles import steering as oracle
+from theodolite.data.prompts import BENIGN
 from theodolite.engine import capture, generate, next_token
 from theodolite.errors import ConfigError, DataError
+from theodolite.mechanism.directions.contrast import Contrast
+from theodolite.mechanism.directions.estimator import estimator
+from theodolite.mechanism.states import read_states
 from theodolite.mechanism.steering.benign import BenignStates
-from theodolite.mechanism.steering.edits import MODES, Edit, along, intervene, random_edits
+from theodolite.mechanism.steering.edits import (
+    MODES,
+    Edit,
+    along,
+    erasing,
+    intervene,
+    random_edits,
+)
 
 
 @pytest.fixture
@@ -51,7 +70,7 @@ def test_places_are_those_that_were_asked_for(model: Any) -> None:
     assert [len(getattr(i, "basis", [0])) for i in edit.interventions(anatomy)] == [1, 2, 1]
 
 
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(9))
 @pytest.mark.parametrize("positions", ["all", "prompt", "prompt_last", "generated"])
 def test_every_mode_equals_its_formula_by_hand(
     model: Any, prompts: Any, number: int, positions: str
@@ -128,7 +147,7 @@ def test_clamping_brings_components_into_the_benign_range(model: Any, prompts: A
 
 @pytest.mark.parametrize("mode", MODES)
 def test_no_strength_is_no_edit(model: Any, prompts: Any, mode: str) -> None:
-    edit = Edit([direction(0), direction(1)], mode, alpha=0.0)
+    edit = edit_of(mode, alpha=0.0)
     benign = BenignStates.read(model, requests(), [edit])
     intact = next_token(model, prompts)
     with intervene(model, edit, benign):
@@ -217,6 +236,9 @@ def test_what_does_not_fit_the_model_is_refused(model: Any) -> None:
     anatomy = model.anatomy
     with pytest.raises(ConfigError, match="layer is 99"):
         Edit([direction()], layers=(99,)).interventions(anatomy)
+    for depth in (anatomy.n_layers + 1, -1):
+        with pytest.raises(ConfigError, match=f"layer is {depth - 1}"):
+            Edit([direction(0, depth)], layers="own").interventions(anatomy)
     with pytest.raises(ConfigError, match=r"direction has shape \(5,\)"):
         Edit(along(np.eye(5)[0])).interventions(anatomy)
     with pytest.raises(ConfigError, match="needs benign states"):
@@ -232,3 +254,40 @@ def test_what_does_not_fit_the_model_is_refused(model: Any) -> None:
         Edit([direction(), *along(np.eye(5)[0])])
     with pytest.raises(DataError, match="not finite"):
         BenignStates({(0, "resid_post"): np.full((2, 3), np.nan)})
+
+
+def test_leace_is_erased_at_every_depth_of_an_estimate(model: Any) -> None:
+    prompts = [
+        replace(prompt, id=f"{word} {prompt.id}", text=f"{word} {prompt.text}")
+        for word in ("iron", "jar", "kite")
+        for prompt in requests()
+    ]
+    harm = [prompt.label != BENIGN for prompt in prompts]
+    states = read_states(model, prompts, positions=("prompt_last",))
+    contrast = Contrast(
+        states=states.values[:, 1:, 0],
+        labels=np.array(harm, np.int64),
+        goals=states.prompt_ids,
+        splits=("train",) * len(prompts),
+        prompt_ids=states.prompt_ids,
+        hidden_indices=states.hidden_indices[1:],
+    )
+    edit = erasing(estimator("leace").fit(contrast, seed=0), positions="prompt_last")
+    assert edit.name == "erase leace"
+    assert {d.hidden_index for d in edit.directions} == set(contrast.hidden_indices)
+    first = contrast.hidden_indices[0]
+    with intervene(model, edit):
+        read = read_states(model, prompts, positions=("prompt_last",), hidden_indices=[first])
+    after = read.at(first, "prompt_last")
+    expected = edit.erasers[first].apply(contrast.at(first))
+    assert np.allclose(after, expected, atol=1e-4)
+    rows = np.array(harm)
+    assert np.allclose(after[rows].mean(0), after[~rows].mean(0), atol=1e-4)
+    (drawn,) = random_edits(edit, 1)
+    assert all(np.allclose(one.along, one.reads) for one in drawn.erasers.values())
+    with pytest.raises(ConfigError, match="go together"):
+        Edit([direction()], "erase")
+    with pytest.raises(ConfigError, match="go together"):
+        Edit([direction()], "ablate", erasers={2: made_eraser()})
+    with pytest.raises(ConfigError, match="erases nothing"):
+        erasing(estimator("difference_in_means").fit(contrast, seed=0))

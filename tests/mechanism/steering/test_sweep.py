@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tests.engine.conftest import opened
-from tests.mechanism.steering.made_edits import direction, every_mode, requests
+from tests.mechanism.steering.made_edits import direction, edit_of, every_mode, requests
 from tests.oracles import steering as oracle
 from theodolite.engine.edited_sweep import EditedSweep
 from theodolite.errors import ConfigError, DataError
@@ -22,7 +22,7 @@ from theodolite.mechanism.distributions import divergence, set_log_odds
 from theodolite.mechanism.states import encode_for_states
 from theodolite.mechanism.steering.benign import BenignStates
 from theodolite.mechanism.steering.curves import Curve, curve_gap
-from theodolite.mechanism.steering.edits import Edit, along
+from theodolite.mechanism.steering.edits import MODES, Edit, along
 from theodolite.mechanism.steering.settings import settings_of
 from theodolite.mechanism.steering.sweep import steer_sweep
 from theodolite.mechanism.steering.sweep_result import SweepResult
@@ -68,9 +68,13 @@ def test_values_equal_one_hooked_forward_for_each_edit_and_prompt(model: Any) ->
 
 
 def test_no_strength_is_no_effect_and_no_drift(model: Any) -> None:
-    edits = [Edit([direction()], mode, alpha=0.0) for mode in ("subtract", "ablate", "rank_k")]
-    found = steer_sweep(model, requests(), edits, tokens=TOKENS)
-    assert np.abs(found.changes).max() < 1e-6 and found.kl.max() < 1e-9
+    full = [edit_of(mode) for mode in MODES]
+    edits = [*(edit.at(0.0) for edit in full), *full]
+    benign = BenignStates.read(model, requests(0, 6), edits)
+    found = steer_sweep(model, requests(), edits, tokens=TOKENS, benign=benign)
+    none, some = slice(0, len(MODES)), slice(len(MODES), None)
+    assert np.abs(found.changes[none]).max() < 1e-6 and found.kl[none].max() < 1e-9
+    assert found.kl[some].max(1).min() > 1e-6
 
 
 def test_effect_is_read_on_harmful_prompts_and_drift_on_benign_ones(model: Any) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -18,16 +18,23 @@ import torch
 from numpy.typing import ArrayLike
 
 from theodolite.data.prompts import shown
-from theodolite.engine import DirectionIntervention, SubspaceIntervention, apply
+from theodolite.engine import (
+    DirectionIntervention,
+    ObliqueIntervention,
+    SubspaceIntervention,
+    apply,
+)
 from theodolite.engine.intervention_fields import digest
 from theodolite.engine.interventions import NAMED_POSITIONS, STREAM_SITES
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.directions.direction import Direction, Floats
+from theodolite.mechanism.directions.eraser import Eraser
 from theodolite.text.hashing import content_key, item_seed
 from theodolite.text.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from theodolite.engine import Intervention
+    from theodolite.mechanism.directions.estimator import Estimate
     from theodolite.mechanism.steering.benign import BenignStates
     from theodolite.models.anatomy import Anatomy
     from theodolite.models.handle import LanguageModel
@@ -43,6 +50,7 @@ MODES: Final = {
     "affine": "share",
     "clamp": "share",
     "rank_k": "share",
+    "erase": "share",
 }
 ON_BENIGN: Final = ("affine", "clamp")
 _UNIT: Final = 1e-6
@@ -59,7 +67,8 @@ class Edit:
         directions: one or more; see `along` for bare vectors.
         mode: "subtract" and "add" (`alpha` unit vectors); "ablate" (remove the component); "affine"
             (set it to that of the mean benign state); "clamp" (bring it into the range of the
-            benign states); "rank_k" (remove all that lies in the span of the directions).
+            benign states); "rank_k" (remove all that lies in the span of the directions); "erase"
+            (what the erasers of an estimate do, see `erasing`).
         layers: "all" blocks, "own" (each direction where it lives: the stream after block
             hidden_index - 1, or the embeddings), or blocks from 0.
         sites: sites of every block; "all" are the embeddings and the outputs of every attention
@@ -69,6 +78,7 @@ class Edit:
             the share of the way (1 is all). At 0 an edit changes nothing.
         quantiles: the range of "clamp", as shares of the benign states.
         label: what tables call it; "" is made up from the rest.
+        erasers: of "erase" alone: hidden_index -> what is done there, for each direction's depth.
 
     Raises:
         ConfigError: a word or number that is not possible.
@@ -86,6 +96,7 @@ class Edit:
     alpha: float = 1.0
     quantiles: tuple[float, float] = (0.05, 0.95)
     label: str = ""
+    erasers: Mapping[int, Eraser] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("directions", "layers", "sites"):
@@ -125,7 +136,11 @@ class Edit:
         """Return a key that edits share which differ in strength alone."""
         vectors = [[d.hidden_index, digest(torch.from_numpy(d.vector))] for d in self.directions]
         words = [self.mode, self.layers, self.sites, self.positions, self.quantiles, self.label]
-        return content_key("edit family", vectors, words)
+        parts = [
+            [h, *(digest(torch.from_numpy(x)) for x in (one.centre, one.along, one.reads))]
+            for h, one in sorted(self.erasers.items())
+        ]
+        return content_key("edit family", vectors, words, *([parts] if parts else []))
 
     @property
     def needs_benign(self) -> bool:
@@ -180,6 +195,18 @@ class Edit:
         """Return what is done at one place."""
         where: dict[str, Any] = {"layer": place[0], "site": place[1], "positions": self.positions}
         units = [torch.from_numpy(direction.vector) for direction in directions]
+        if self.mode == "erase":
+            found = [self.erasers[d.hidden_index] for d in directions]
+            return [
+                ObliqueIntervention(
+                    centre=torch.from_numpy(one.centre),
+                    along=torch.from_numpy(one.along),
+                    reads=torch.from_numpy(one.reads),
+                    share=self.alpha,
+                    **where,
+                )
+                for one in found
+            ]
         if self.mode in ("subtract", "add"):
             where |= {"operator": self.mode, "alpha": self.alpha}
             return [DirectionIntervention(direction=u, **where) for u in units]
@@ -209,6 +236,15 @@ class Edit:
             raise ConfigError(
                 f"There are no positions {shown(str(self.positions))}.",
                 fix=did_you_mean(str(self.positions), NAMED_POSITIONS),
+            )
+        depths = [direction.hidden_index for direction in self.directions]
+        if (self.mode == "erase") != bool(self.erasers) or (
+            self.mode == "erase"
+            and (self.layers != "own" or sorted(depths) != sorted(self.erasers))
+        ):
+            raise ConfigError(
+                "The mode erase and erasers, one for each direction's own depth, go together.",
+                fix="Make the edit with `erasing(estimate)`.",
             )
         wrong = isinstance(self.layers, str) and self.layers not in ("all", "own")
         if wrong or not self.layers:
@@ -265,8 +301,43 @@ def random_edits(edit: Edit, count: int = 20, *, seed: int = 0) -> list[Edit]:
             replace(d, name=f"random@L{d.hidden_index}", vector=next(drawn[place]))
             for d, place in zip(edit.directions, places, strict=True)
         )
-        found.append(replace(edit, directions=directions, label=f"random {draw + 1}"))
+        erasers = {
+            d.hidden_index: Eraser.projection(d.vector[None], edit.erasers[d.hidden_index].centre)
+            for d in directions
+            if edit.erasers
+        }
+        label = f"random {draw + 1}"
+        found.append(replace(edit, directions=directions, erasers=erasers, label=label))
     return found
+
+
+def erasing(estimate: Estimate, *, label: str = "", **options: Any) -> Edit:
+    """Return the edit that does what the erasers of an estimate do, at every depth that has one.
+
+    Source: arXiv:2306.03819 for "leace": no linear probe reads the class from the states that the
+        eraser was fitted on.
+
+    Args:
+        estimate: of a method that is an affine map, as "leace".
+        options: of the edit: positions, alpha.
+
+    Raises: ConfigError: the estimate has no erasers.
+
+    Note: random edits beside it take a random direction away about the same centre.
+    """
+    if not estimate.erasers:
+        raise ConfigError(
+            f"{estimate.method} erases nothing: it has no erasers.",
+            fix='Use the estimator "leace".',
+        )
+    return Edit(
+        [estimate.leading(h) for h in estimate.erasers],
+        "erase",
+        layers="own",
+        label=label or f"erase {estimate.method}",
+        erasers=estimate.erasers,
+        **options,
+    )
 
 
 def along(vectors: ArrayLike, *, hidden_index: int = 0, name: str = "vector") -> list[Direction]:

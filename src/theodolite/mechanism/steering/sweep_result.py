@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.paired import paired_difference
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 NO_EDIT: Final = Floor("no edit", 0.0)
+ONE_IN_TWENTY: Final = 0.05
+_NONE: Final = {HARMFUL: "all prompts are benign", BENIGN: "there are no benign prompts"}
 _ARRAYS: Final = (
     *("logprobs", "log_odds", "kl", "top"),
     *("intact_logprobs", "intact_log_odds", "intact_top"),
@@ -65,16 +68,18 @@ class SweepResult:
         """The log-odds minus those without an edit, axes (setting, prompt)."""
         return np.asarray(self.log_odds - self.intact_log_odds)
 
-    def effect(self, edit: str) -> Measurement:
+    def effect(self, edit: str, label: str = HARMFUL) -> Measurement:
         """Return by how much an edit moves the log-odds of the declared set, mean of prompts.
 
-        Note: prompts labelled benign are left out; the floor is that of random directions where
-            there are some.
+        Args:
+            label: whose prompts: "benign", or all that are not.
+
+        Note: the floor is that of random directions where there are some.
         """
-        name = f"steering/{edit}/log_odds/change"
-        asked = [i for i, benign in enumerate(self.benign) if not benign]
+        name = f"steering/{edit}/log_odds/{_told('change', label)}"
+        asked = self._asked(label)
         if not asked:
-            return not_measured(name, "nats", "all prompts are benign")
+            return not_measured(name, "nats", _NONE[label])
         random = self.settings.random(edit)
         floor = NO_EDIT
         if random:
@@ -89,33 +94,51 @@ class SweepResult:
             seed=self.seed,
         )
 
-    def over_random(self, edit: str) -> Measurement:
-        """Return the effect minus the mean effect of the random directions, paired by prompt."""
-        name = f"steering/{edit}/log_odds/over_random"
-        asked = [i for i, benign in enumerate(self.benign) if not benign]
+    def over_random(self, edit: str, label: str = HARMFUL) -> Measurement:
+        """Return the effect minus the mean effect of the random directions, paired by prompt.
+
+        Args:
+            label: as for `effect`.
+        """
+        name = f"steering/{edit}/log_odds/{_told('over_random', label)}"
+        asked = self._asked(label)
         random = self.settings.random(edit)
         if not random or not asked:
             return not_measured(name, "nats", "no random directions were drawn")
         own = self.changes[self.settings.row(edit)]
-        drawn = self.changes[random]
-        further = int((np.abs(drawn[:, asked].mean(1)) >= abs(own[asked].mean())).sum())
         return paired_difference(
             own[asked].tolist(),
-            drawn.mean(0)[asked].tolist(),
+            self.changes[random].mean(0)[asked].tolist(),
             [self.clusters[i] for i in asked],
             name=name,
             unit="nats",
             floor=Floor("random directions", 0.0),
             seed=self.seed,
-            reason=f"{further} of {len(random)} random directions move it as far or further",
+            reason=f"{self._further(edit, asked)} of {len(random)} random directions move it as "
+            "far or further",
         )
+
+    def beyond_random(self, edit: str, label: str = HARMFUL) -> bool | None:
+        """Return whether an edit is shown to move the log-odds further than random directions do.
+
+        Args:
+            label: as for `effect`.
+
+        Returns: true where the interval of `over_random` leaves out 0 and at most one in twenty
+            random directions moves them as far; None where that was not measured.
+        """
+        over, random = self.over_random(edit, label), self.settings.random(edit)
+        if over.value is None or over.low is None or over.high is None:
+            return None
+        rare = self._further(edit, self._asked(label)) <= ONE_IN_TWENTY * len(random)
+        return rare and (over.low > 0 or over.high < 0)
 
     def drift(self, edit: str) -> Measurement:
         """Return the mean KL(no edit || edit) of the first token on benign prompts."""
         name = f"steering/{edit}/first_token_kl"
-        asked = [i for i, benign in enumerate(self.benign) if benign]
+        asked = self._asked(BENIGN)
         if not asked:
-            return not_measured(name, "nats", "there are no benign prompts")
+            return not_measured(name, "nats", _NONE[BENIGN])
         return mean(
             name,
             self.kl[self.settings.row(edit), asked].tolist(),
@@ -223,5 +246,20 @@ class SweepResult:
         rows = run.load_table("steering_settings")
         return cls(settings=Settings(tuple(Setting(**row) for row in rows)), **arrays, **design)
 
+    def _asked(self, label: str) -> list[int]:
+        """Return the prompts of a class; those without a label count as harmful."""
+        return [i for i, benign in enumerate(self.benign) if benign == (label == BENIGN)]
+
+    def _further(self, edit: str, prompts: Sequence[int]) -> int:
+        """Return how many random directions move the log-odds as far as an edit, or further."""
+        means = self.changes[:, prompts].mean(1)
+        own = abs(means[self.settings.row(edit)])
+        return int((np.abs(means[self.settings.random(edit)]) >= own).sum())
+
     def _mean(self, rows: Sequence[int], prompts: Sequence[int]) -> float:
         return float(self.changes[np.ix_(rows, prompts)].mean())
+
+
+def _told(name: str, label: str) -> str:
+    """Return a figure's name with the class it is read on; the harmful one goes without saying."""
+    return name if label == HARMFUL else f"{name}_on_{label}"
