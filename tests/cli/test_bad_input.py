@@ -36,6 +36,7 @@ LIGHT = {
     "task option without value": (["eval", "refusal", "-T", "limit"], "no value"),
     "unknown data": (["data", "list", "refusl"], "Did you mean"),
     "unknown settings": (["config", "audt"], "Did you mean `audit`?"),
+    "unknown way of training": (["config", "train", "dop"], "Did you mean `dpo`?"),
 }
 
 

@@ -41,11 +41,13 @@ def explained_report(run: Run) -> Report:
             fix=f"{go_on}Or name another run." if go_on else "Name another run.",
         )
     analysis, result = load_analysis(name), run.load_panel(panel_of(name))
+    headings = getattr(analysis, "headings", None)
+    title, question = (analysis.TITLE, analysis.QUESTION) if headings is None else headings(result)
     request = load_config(request_schema(name), None, run.manifest["config"])
     command = ["theodolite", *command_of(name).split(), *typed_options(request)]
     about = {key: value for key, value in run.manifest.items() if key != "ended"}
     return Report(
-        title=f"{analysis.TITLE}: {run.manifest['model']['name']}",
+        title=f"{title}: {run.manifest['model']['name']}",
         model=request.model,
         base=request.base,
         profile=None,
@@ -56,8 +58,8 @@ def explained_report(run: Run) -> Report:
         panels=[
             ReportPanel(
                 panel_of(name),
-                analysis.TITLE,
-                analysis.QUESTION,
+                title,
+                question,
                 result,
                 seconds=_seconds(run.manifest),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from theodolite.errors import ConfigError
 from theodolite.text.suggest import did_you_mean
 
-COMMANDS = ("audit", "eval", "explain")
+COMMANDS = ("audit", "eval", "explain", "train")
 
 
 def config(
@@ -18,13 +19,16 @@ def config(
         typer.Argument(help="The command whose settings are shown, e.g. `explain probes`."),
     ] = None,
 ) -> None:
-    """Print the settings of a command as a TOML file to start from (for --config)."""
+    """Print the settings of a command as a TOML file to start from (for --config, or a recipe)."""
     from theodolite.runs.config import config_toml
 
     words = command or ["audit"]
     settings = schema(words)()
-    name = " ".join(words)
-    typer.echo(f"# theodolite {name} --config FILE; options typed on the command line win.")
+    usage = f"{' '.join(words)} --config FILE"
+    if words[0] == "train":
+        settings = replace(settings, method=_method(words[1:]))
+        usage = f"{settings.command} FILE"
+    typer.echo(f"# theodolite {usage}; options typed on the command line win.")
     typer.echo(config_toml(settings), nl=False)
 
 
@@ -40,6 +44,10 @@ def schema(words: list[str]) -> type[Any]:
         from theodolite.audit.request import AuditRequest
 
         return AuditRequest
+    if verb == "train":
+        from theodolite.training.recipe import Recipe
+
+        return Recipe
     if not nouns or (verb == "eval" and len(nouns) != 1):
         raise ConfigError(
             f"{verb} needs one name behind it.", fix=f"See `theodolite {verb} --help`."
@@ -51,3 +59,15 @@ def schema(words: list[str]) -> type[Any]:
     from theodolite.mechanism.explain import request_schema as analysis_schema
 
     return analysis_schema(" ".join(nouns))
+
+
+def _method(nouns: list[str]) -> str:
+    """Return the method a recipe of `train` begins with; without a noun it is `ssft-chat`.
+
+    Raises: ConfigError: there is no such way of training (the nearest is suggested).
+    """
+    methods = {"ssft": "ssft-chat", "dpo": "dpo"}
+    name = " ".join(nouns) or "ssft"
+    if name not in methods:
+        raise ConfigError(f"There is no training {name!r}.", fix=did_you_mean(name, methods))
+    return methods[name]

@@ -58,7 +58,7 @@ def add(name: str, summary: str) -> None:
             typer.Option(help="File of wrapped requests; default: the listed styles."),
         ] = None,
         base: Annotated[str | None, typer.Option(help="A second model to compare with.")] = None,
-        template: Annotated[str, typer.Option(help="chat, none or auto.")] = "auto",
+        template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
         limit: Annotated[
             int | None, typer.Option(help="The first so many distinct requests of each class.")
         ] = None,

@@ -23,6 +23,7 @@ from theodolite.cli import (
     report,
     residual_space,
     runs,
+    steering,
     train,
 )
 from theodolite.cli.options import NEWEST
@@ -43,6 +44,7 @@ app.command("eval")(evaluate.evaluate)
 explain.app.command("heads", help=heads.SUMMARY)(heads.heads)
 explain.app.command("residual-space", help=residual_space.SUMMARY)(residual_space.residual_space)
 explain.app.command("relevance", help=residual_space.RELEVANCE_SUMMARY)(residual_space.relevance)
+explain.app.command("steering", help=steering.SUMMARY)(steering.steering)
 app.add_typer(explain.app, name="explain")
 app.add_typer(correct.app, name="correct")
 app.add_typer(train.app, name="train")

@@ -35,14 +35,21 @@ def residual_space(
     ] = "smollm2-aligned",
     base: Annotated[
         str | None,
-        typer.Option(help="The model before training; known for bundled models and adapters."),
+        typer.Option(
+            help="The model before training; known for bundled models and adapters. Without one, "
+            "prompts are contrasted within the model."
+        ),
     ] = None,
     adapter: Adapter = None,
     harmful: Annotated[
         Path | None, typer.Option(help="File of harmful requests; default: the bundled set.")
     ] = None,
     benign: Annotated[Path | None, typer.Option(help="File of benign requests.")] = None,
-    template: Annotated[str, typer.Option(help="chat, none or auto.")] = "auto",
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="One file of both instead: label or harmful, style, goal_id, split."),
+    ] = None,
+    template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
     limit: Annotated[
         int | None, typer.Option(help="The first so many distinct requests of each class.")
     ] = None,
@@ -61,6 +68,7 @@ def residual_space(
         "model": model,
         "harmful": text_of(harmful),
         "benign": text_of(benign),
+        "prompts": text_of(prompts),
         "base": base,
         "template": template,
         "limit": limit,
@@ -101,7 +109,7 @@ def relevance(
         str | None, typer.Option(help="The model before training, to fit components on.")
     ] = None,
     adapter: Adapter = None,
-    template: Annotated[str, typer.Option(help="chat, none or auto.")] = "auto",
+    template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
     limit: Annotated[
         int | None, typer.Option(help="The first so many distinct requests of each class.")
     ] = None,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+# Columns that answer yes or no whether the row is harmful.
+FLAGS: Final = ("harmful", "is_harmful")
+
 # In order of preference: where a file has several of a row's names, the first one is taken and
 # the others stay in `meta`. "instruction" stands before "input" because files that have both
 # keep an optional context in "input"; "prompt" before "goal" because the prompt wraps the goal.
@@ -25,7 +28,7 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         "behavior",
     ),
     "messages": ("messages", "conversation", "conversations", "dialog", "chat"),
-    "label": ("label", "harm_label", "harmfulness"),
+    "label": ("label", "harm_label", "harmfulness", *FLAGS),
     "style": ("style", "wrapper", "method", "attack"),
     "goal_id": ("goal_id",),
     "pair_id": ("pair_id",),
@@ -38,6 +41,7 @@ ALIASES: Final[Mapping[str, tuple[str, ...]]] = {
         "type",
         "topic",
         "domain",
+        "hazard",
     ),
     "split": ("split",),
     "language": ("language", "lang"),
@@ -53,6 +57,15 @@ LABELS: Final[Mapping[str, str]] = {
     "harmless": "benign",
     "benign": "benign",
     "safe": "benign",
+}
+
+ANSWERS: Final[Mapping[str, str]] = {
+    "true": "harmful",
+    "yes": "harmful",
+    "1": "harmful",
+    "false": "benign",
+    "no": "benign",
+    "0": "benign",
 }
 
 SPLIT_NAMES: Final[Mapping[str, str]] = {

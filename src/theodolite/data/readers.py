@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from theodolite.data.aliases import ALIASES, COMPLETION, LABELS, SPLIT_NAMES, fold, map_columns
+from theodolite.data.aliases import (
+    ALIASES,
+    ANSWERS,
+    COMPLETION,
+    FLAGS,
+    LABELS,
+    SPLIT_NAMES,
+    fold,
+    map_columns,
+)
 from theodolite.data.catalogue import identify
 from theodolite.data.official_files import OfficialFile
 from theodolite.data.prompts import BENIGN, HARMFUL, SPLITS, Message, Prompt, PromptSet, shown
@@ -202,7 +211,18 @@ def _id(place: Place, value: Any) -> str:
 
 def _label(place: Place, value: Any) -> str:
     text = _scalar(place, value)
+    if fold(place.field or "") in FLAGS:
+        return _answer(place, text)
     return LABELS.get(text.strip().lower(), text)
+
+
+def _answer(place: Place, text: str) -> str:
+    """Return the label of a row that says whether it is harmful."""
+    known = {**ANSWERS, **LABELS}
+    found = known.get(text.strip().lower().removesuffix(".0"))
+    if found is None:
+        raise place.error(f"{shown(text)} does not say whether it is.", "Use true or false.")
+    return found
 
 
 def _split(place: Place, value: Any) -> str:

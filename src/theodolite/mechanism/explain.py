@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from theodolite.errors import ConfigError
 from theodolite.mechanism.heads.frames import TEMPLATES as FRAMES
-from theodolite.mechanism.requests import Requests, read_harmful, read_requests
+from theodolite.mechanism.requests import Requests, read_harmful, read_requests, read_table
 from theodolite.mechanism.states import TEMPLATES, check_template
 from theodolite.providers.opening import ModelRequest, identity_of, open_requested
 from theodolite.runs.config import with_task
@@ -33,14 +33,14 @@ class Entry:
         module: its file.
         templates: the ways it may frame a prompt.
         one_class: harmful requests alone will do; benign ones are a control.
-        paired: it looks at a model beside the one it was trained from: "must" or "may"; "" opens
-            a second model only where one is named.
+        paired: it looks at a model beside the one it was trained from, where that is known; else
+            a second model is opened only where one is named.
     """
 
     module: str
     templates: tuple[str, ...] = TEMPLATES
     one_class: bool = False
-    paired: Literal["", "may", "must"] = ""
+    paired: bool = False
 
 
 HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
@@ -55,8 +55,9 @@ ANALYSES: Final[Mapping[str, Entry]] = {
         )
         for part in HEADS
     },
-    "residual-space": Entry("theodolite.mechanism.residual_space.explain", paired="must"),
-    "relevance": Entry("theodolite.mechanism.relevance.explain", one_class=True, paired="may"),
+    "residual-space": Entry("theodolite.mechanism.residual_space.explain", paired=True),
+    "relevance": Entry("theodolite.mechanism.relevance.explain", one_class=True, paired=True),
+    "steering": Entry("theodolite.mechanism.steering.explain", one_class=True, paired=True),
     "triggers": Entry("theodolite.mechanism.triggers.explain"),
 }
 
@@ -68,15 +69,18 @@ class ExplainRequest(ModelRequest):
     Args:
         harmful, benign: files of requests; the bundled set where neither is given. Analyses of
             heads take harmful ones alone, too.
+        prompts: one file of both classes instead, each row with its label.
         jailbreak: a file of wrapped requests; the listed styles where None.
         base: a second model to compare with.
-        template: `chat`, `none`, or `auto` (chat where the model has a template); analyses of
+        template: `chat`, `none`, `moderation` (the frame a moderator was trained on), or `auto`
+            (chat where the model has a template); analyses of
             heads know more (`heads.frames.TEMPLATES`).
         limit: the first so many distinct requests of each class.
     """
 
     harmful: str | None = None
     benign: str | None = None
+    prompts: str | None = None
     jailbreak: str | None = None
     base: str | None = None
     template: str = "auto"
@@ -100,7 +104,10 @@ class Subject:
 
 
 class Analysis(Protocol):
-    """What the file of every analysis holds."""
+    """What the file of every analysis holds.
+
+    One whose question depends on what it was given has `headings(result)` too: title and question.
+    """
 
     VERSION: int
     TITLE: str
@@ -198,6 +205,8 @@ def run_analysis(
 
 
 def _requests(name: str, request: Any) -> Requests:
+    if request.prompts is not None:
+        return _table(name, request)
     if not ANALYSES[name].one_class:
         return read_requests(
             request.harmful, request.benign, request.jailbreak, limit=request.limit
@@ -209,15 +218,28 @@ def _requests(name: str, request: Any) -> Requests:
     return read_harmful(request.harmful, request.benign, limit=request.limit)
 
 
+def _table(name: str, request: Any) -> Requests:
+    if ANALYSES[name].one_class:
+        raise ConfigError(
+            f"`explain {name}` takes no one file of both classes.", fix="Give them one by one."
+        )
+    others = [one for one in ("harmful", "benign", "jailbreak") if getattr(request, one)]
+    if others:
+        raise ConfigError(
+            f"--prompts holds both classes, and --{others[0]} was given too.",
+            fix="Give one or the other.",
+        )
+    return read_table(request.prompts, limit=request.limit)
+
+
 def _subject(
     name: str, request: Any, requests: Requests, active: ExitStack
 ) -> tuple[Subject, dict[str, Path]]:
     """Open what is looked at; its interventions are in place until `active` ends."""
     from theodolite.models.known_pair import known_base, open_known_pair
 
-    kind = ANALYSES[name].paired
     known = known_base(request.model, base=request.base, adapter=request.adapter)
-    if kind == "must" or (kind == "may" and known is not None):
+    if ANALYSES[name].paired and known is not None:
         if request.interventions is not None:
             raise ConfigError(
                 f"Interventions have no part in `explain {name}`: two models are compared.",

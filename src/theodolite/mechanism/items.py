@@ -158,7 +158,7 @@ def make_items(
     names = [name for name, members in drafts.items() for _ in members]
     wording = [_wording(prompt) for prompt in prompts]
     exact, contradicted = _repeats(wording, names)
-    pairs = near_pairs(_without_wrappers(prompts, wording))
+    pairs = _alike(prompts, names, near_pairs(_without_wrappers(prompts, wording)))
     dropped = exact | contradicted if dedupe else set()
     kinds = [(name, _style(prompt)) for name, prompt in zip(names, prompts, strict=True)]
     near = _near_repeats(pairs, kinds, dropped) if dedupe else set()
@@ -228,6 +228,27 @@ def near_pairs(texts: Sequence[str]) -> Pairs:
         pairs.append(np.stack([first[near], second[near]], axis=1).astype(np.int64))
     found = np.concatenate([*pairs, np.zeros((0, 2), np.int64)])
     return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+
+def _alike(prompts: Sequence[Prompt], names: Sequence[str], pairs: Pairs) -> Pairs:
+    """Return the pairs that are alike in what they ask for: a goal speaks by its bare form.
+
+    One style may have several wrappers, so that forms of different goals share nearly all words.
+    """
+    bare: dict[tuple[str, str], int] = {}
+    for i, (prompt, name) in enumerate(zip(prompts, names, strict=True)):
+        if _style(prompt) == PLAIN:
+            bare.setdefault((prompt.goal_id or prompt.id, name), i)
+    home = [
+        bare.get((prompt.goal_id or prompt.id, name), i)
+        for i, (prompt, name) in enumerate(zip(prompts, names, strict=True))
+    ]
+    near = {(i, j) for i, j in pairs.tolist()}
+    kept = [
+        home[i] == home[j] or (min(home[i], home[j]), max(home[i], home[j])) in near
+        for i, j in pairs.tolist()
+    ]
+    return np.asarray(pairs[np.array(kept, bool)])
 
 
 def _grams(text: str) -> set[str]:

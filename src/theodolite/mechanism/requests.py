@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from theodolite.data.bundled import bundled
+from theodolite.data.goal_splits import refuse_leaking_prompts
 from theodolite.data.pairs import in_pairs
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
 from theodolite.data.readers import read_prompts
@@ -117,6 +118,42 @@ def read_requests(
     return Requests(_first(first, limit), _first(second, limit), wrapped, source, files)
 
 
+def read_table(path: str, *, limit: int | None = None) -> Requests:
+    """Return the requests of one file that holds both classes, bare or in styles of its own.
+
+    Args:
+        path: a file whose rows say whether they are harmful, by `label` or `harmful`; also read are
+            `style`, `goal_id`, `pair_id` and `split`, where they are there.
+        limit: the first so many goals of each class, with all their forms.
+
+    Raises:
+        ConfigError: the limit leaves nothing.
+        DataError: the file cannot be read, a row is of neither class, a class is missing, or a goal
+            stands in two splits.
+    """
+    _check_limit(limit)
+    file = Path(path)
+    rows = read_prompts(file)
+    refuse_leaking_prompts(rows)
+    sides: dict[str, list[Prompt]] = {HARMFUL: [], BENIGN: []}
+    for prompt in rows:
+        if prompt.label not in sides:
+            raise DataError(
+                f"The prompt {shown(prompt.id)} of {shown(file.name)} is labelled neither harmful "
+                "nor benign.",
+                fix="Give every row a label, or a column 'harmful' of true and false.",
+            )
+        sides[prompt.label].append(prompt)
+    for label, side in sides.items():
+        if not side:
+            raise DataError(
+                f"No row of {shown(file.name)} is {label}, and two classes are told apart.",
+                fix="Put harmful requests and benign ones into every style.",
+            )
+    first, second = (_first_goals(side, limit) for side in sides.values())
+    return Requests(first, second, source=file.name, files={"prompts": file})
+
+
 def read_harmful(harmful: str | None, benign: str | None, *, limit: int | None = None) -> Requests:
     """Return harmful requests, and benign ones where there are some to set beside them.
 
@@ -193,6 +230,14 @@ def _first(prompts: Iterable[Prompt], limit: int | None) -> tuple[Prompt, ...]:
     for prompt in prompts:
         distinct.setdefault(normalise(prompt.request), prompt)
     return tuple(distinct.values())[:limit]
+
+
+def _first_goals(prompts: Iterable[Prompt], limit: int | None) -> tuple[Prompt, ...]:
+    """Return all forms of the first goals."""
+    goals: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        goals.setdefault(prompt.goal_id or prompt.id, []).append(prompt)
+    return tuple(prompt for forms in list(goals.values())[:limit] for prompt in forms)
 
 
 def _drawn(group: str) -> str:

@@ -15,7 +15,7 @@ from tests.oracles.residual_space import states_one_by_one
 from theodolite.data.prompts import Prompt
 from theodolite.errors import ConfigError, DataError, NumericsError
 from theodolite.mechanism.residual_space.collect import PairedStates, collect_pair
-from theodolite.mechanism.residual_space.goals import check_goal_splits, goal_folds, parts_of
+from theodolite.mechanism.residual_space.goals import goal_folds, parts_of
 from theodolite.mechanism.states import encode_for_states
 from theodolite.models.pair import ModelPair
 from theodolite.runs.run import Run
@@ -108,7 +108,7 @@ def test_no_second_pass_where_nothing_asked_for_was_adapted(
             tuple(
                 replace(p, split=("train", "test")[i % 2]) for i, p in enumerate(made_prompts(12))
             ),
-            "stands in two splits",
+            r"The prompts: 6 goals stand in more than one split \('goal-0' in train and test",
         ),
         ((*made_prompts(11), replace(made_prompts(1)[0], text="again")), "id of another one"),
         ((*made_prompts(11), Prompt("long", text="boat " * 900, label="benign")), "long"),
@@ -141,6 +141,19 @@ def test_states_that_do_not_match_are_refused() -> None:
     other = made_states(np.zeros((10, 3, 4)), prompts, "n")
     with pytest.raises(DataError, match="do not match"):
         PairedStates(one, other, prompts, ("g",) * 10)
+    same = made_states(np.ones((10, 2, 4)), prompts, "n")
+    chat = replace(same, template="chat")
+    with pytest.raises(DataError, match=r"of 'm' .* 'none', those of 'n' with 'chat'"):
+        PairedStates(one, chat, prompts, ("g",) * 10)
+    with pytest.raises(DataError, match="'none', those of 'n' with 'chat'"):
+        PairedStates(one, chat, prompts, ("g",) * 10, "style contrast")
+    turned = replace(same, prompt_ids=same.prompt_ids[::-1])
+    with pytest.raises(DataError, match=r"Row 0 is prompt 'p0000' .* 'm', 'p0009' .* 'n'"):
+        PairedStates(one, turned, prompts, ("g",) * 10)
+    with pytest.raises(DataError, match="and 'p0009' among the prompts"):
+        PairedStates(one, same, prompts[::-1], ("g",) * 10)
+    # The two sides of a contrast are of different prompts.
+    PairedStates(turned, one, prompts, ("g",) * 10, "style contrast")
 
 
 def test_parts_keep_goals_whole_and_named_splits() -> None:
@@ -158,14 +171,6 @@ def test_parts_keep_goals_whole_and_named_splits() -> None:
     assert parts_of(tied, ["same", "same"]) == (None, "test")
     with pytest.raises(DataError, match="No prompt is in the part"):
         paired.select([0]).part("test" if paired.parts[0] == "train" else "train")
-
-
-def test_a_goal_in_two_splits_is_named() -> None:
-    good = made_prompts(4)
-    check_goal_splits([replace(p, split="train") for p in good])
-    bad = [replace(good[0], split="train"), replace(good[1], split="test")]
-    with pytest.raises(DataError, match="'goal-0' stands in two splits: 'p0000' in train"):
-        check_goal_splits(bad)
 
 
 def test_folds_hold_each_goal_once() -> None:
@@ -193,6 +198,10 @@ def test_saved_and_read_again(tmp_path: Path) -> None:
 
 
 def test_pairs_of_other_shape_are_refused() -> None:
-    with pytest.raises(DataError, match="depths differ: 3 and 2"):
-        one, other = tiny_model(), tiny_model()
-        ModelPair(one, replace(other, anatomy=replace(other.anatomy, n_layers=2)))
+    one, other = tiny_model(), replace(tiny_model(), name="other")
+    for what, fact in (
+        ("depths differ: 3 and 2", "n_layers"),
+        ("widths differ: 32 and 2", "d_model"),
+    ):
+        with pytest.raises(DataError, match=f"'tiny-llama' and 'other' .* {what}"):
+            ModelPair(one, replace(other, anatomy=replace(other.anatomy, **{fact: 2})))

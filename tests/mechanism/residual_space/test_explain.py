@@ -74,12 +74,18 @@ def test_every_part_is_there_and_every_figure_has_its_floor(found: tuple[Run, Pa
         assert result.tables[f"residual_{table}"], table
     drawn = {figure.name for figure in result.figures}
     for name in ("rank", "spectrum", "harmful", "styles", "shares", "writers", "interventions",
-                 "estimators", "flow"):  # fmt: skip
+                 "estimators", "flow", "flow_signed"):  # fmt: skip
         assert f"residual_{name}" in drawn, name
     assert result.token_maps and {one.label for one in result.token_maps} <= {
         row["direction"] for row in result.tables["residual_names"]
     }
     assert len(result.findings) <= 4 and all(said.endswith(".") for said in result.findings)
+    held = run.path / "tensors" / "styles.safetensors"
+    assert any(("styles.safetensors holds" in said) == held.exists() for said in result.how)
+    notes = {row["name"]: row["note"] for row in result.tables["residual_components"]}
+    for table in ("names", "shares"):
+        rows = result.tables[f"residual_{table}"]
+        assert all(row["note"] == notes[row["direction"]] for row in rows)
     space = ResidualSpace.load(run)
     assert space.n == 20 and space["L2-C1"].hidden_index == 2
 
@@ -131,12 +137,11 @@ def test_equal_models_give_an_empty_space_with_words(
 def test_what_cannot_be_asked_is_refused_before_a_model_is_opened(
     base: Path, words: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ConfigError, match=r"not known what .* was trained from"):
-        ask(base, tmp_path / "run", words)
     for task, said in (
         ({"preset": "defualt"}, "no preset"),
         ({"pairs": 2}, r"task\.pairs is 2"),
         ({"position": "nowhere"}, "nowhere"),
+        ({"contrast": "harmful"}, "no contrast 'harmful'"),
         ({"held_out": "role_play"}, "fitted on and held out"),
     ):
         with pytest.raises((ConfigError, DataError), match=said):

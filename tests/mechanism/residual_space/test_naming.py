@@ -8,9 +8,11 @@ import torch
 
 from tests.mechanism.residual_space.made_styles import STYLES, made_design, made_projections
 from tests.models.tiny import tiny_model
+from theodolite.measure.measurement import Floor, Measurement
 from theodolite.mechanism.lens.vocabulary import shown_token
 from theodolite.mechanism.residual_space.naming import (
     NO_THEME,
+    Label,
     Naming,
     choose_labels,
     token_pulls,
@@ -124,3 +126,45 @@ def test_the_frame_has_a_row_per_direction() -> None:
     )
     (row,) = naming.frame()
     assert row["label"] == "harm" and row["accuracy"] > 0.8 and row["relevant_words"] == "bomb"
+    assert row["holds"] == (row["accuracy_low"] is not None)
+
+
+def told(value: float, low: float | None, high: float | None) -> Measurement:
+    """Return how often a label is right."""
+    return Measurement(
+        *("residual_space/L3-C1/label", value, "accuracy"),
+        n=40,
+        n_clusters=20,
+        low=low,
+        high=high,
+        floor=Floor("chance", 0.5),
+        reason="made by hand",
+    )
+
+
+def named(*accuracy: Measurement) -> Naming:
+    """Return names whose labels were tried so."""
+    count = len(accuracy)
+    label = Label("harm", "harm", "harm", 1, 2.0, 3.0, 1.0)
+    return Naming(
+        tuple(f"L3-C{i + 1}" for i in range(count)),
+        (3,) * count,
+        (label,) * count,
+        accuracy,
+        ((),) * count,
+        ((),) * count,
+        {},
+    )
+
+
+def test_a_label_holds_only_with_an_interval_above_one_half_after_adjustment() -> None:
+    barely, clear, without = told(0.6, 0.51, 0.69), told(0.8, 0.7, 0.9), told(1.0, None, None)
+    alone = named(barely)
+    assert alone.holding == ("L3-C1",) and alone.p_adjusted["L3-C1"] < 0.05
+    # The same interval is one of many that could lie above one half by chance.
+    many = named(barely, clear, without, *[told(0.5, 0.41, 0.59)] * 7)
+    assert many.holding == ("L3-C2",)
+    assert many.p_adjusted["L3-C1"] > 0.05 and many.p_adjusted["L3-C3"] == 1.0
+    rows = many.frame()
+    assert [row["holds"] for row in rows[:3]] == [False, True, False]
+    assert named(told(0.4, 0.3, 0.45)).holding == ()

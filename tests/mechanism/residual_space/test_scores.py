@@ -40,23 +40,6 @@ def test_areas_count_pairs(case: Case) -> None:
     x, labels = case
     wanted = [oracle.auroc(c, labels) for c in x.T]
     np.testing.assert_allclose(column.areas(x, labels), wanted, atol=1e-12)
-    ones = np.ones((1, len(x)))
-    found = [column.weighted_areas(c, labels, ones)[0] for c in x.T]
-    np.testing.assert_allclose(found, wanted, atol=1e-12)
-
-
-@given(cases(), st.integers(0, 9))
-@settings(max_examples=30)
-def test_weights_repeat_rows(case: Case, seed: int) -> None:
-    x, labels = case
-    weights = np.random.default_rng(seed).integers(0, 3, (4, len(x))).astype(float)
-    found = column.weighted_areas(x[:, 0], labels, weights)
-    for row, value in zip(weights, found, strict=True):
-        rows = np.repeat(np.arange(len(x)), row.astype(int))
-        if len(set(labels[rows])) < 2:
-            assert np.isnan(value)
-        else:
-            assert value == pytest.approx(oracle.auroc(x[rows, 0], labels[rows]))
 
 
 @given(cases())

@@ -106,8 +106,13 @@ def test_names_and_layers(space: ResidualSpace) -> None:
     np.testing.assert_allclose(direction.vector, space.layer(2).component(3), atol=1e-15)
     assert [d.name for d in space.directions(1, 2)] == ["L1-C1", "L1-C2"]
     assert space.directions(0) == ()
-    with pytest.raises(ConfigError, match="There is no L2-C99"):
-        space["L2-C99"]
+    kept = len(space.layer(2).spectrum.components)
+    assert space[f"L2-C{kept}"].vector.any()
+    for number in (kept + 1, 99):
+        with pytest.raises(ConfigError, match=f"There is no L2-C{number}:"):
+            space[f"L2-C{number}"]
+    with pytest.raises(ConfigError, match=r"no L0-C1: .*empty"):
+        space["L0-C1"]
     with pytest.raises(ConfigError, match="no hidden_index 7"):
         space["L7-C1"]
     with pytest.raises(ConfigError, match="names no component"):

@@ -30,9 +30,12 @@ def test_effective_rank_of_a_known_spectrum(tau: float, rank: int) -> None:
 
 
 def test_a_share_that_is_reached_exactly_is_reached() -> None:
-    # 0.1 + 0.2 is 0.30000000000000004, and 0.7 of it is reached by rounding alone.
     assert effective_rank([0.7, 0.2, 0.1], 0.9) == 2
     assert effective_rank([0.1] * 10, 0.3) == 3
+    # In floats eight tenths add up to 0.7999999999999999, short of 0.8 by rounding alone ...
+    assert effective_rank([0.1] * 10, 0.8) == 8
+    # ... and a share that is short by more than rounding is not reached.
+    assert effective_rank([0.8 - 1e-9, 0.2 + 1e-9], 0.8) == 2
 
 
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=12), st.floats(0.05, 1.0))

@@ -9,13 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.mechanism.planted_shortcut import plant_shortcut
+from tests.mechanism.planted_shortcut import DEPTH, TRIGGER, plant_shortcut
 from tests.mechanism.residual_space.made_styles import (
     STYLES,
     made_design,
     made_projections,
     made_requests,
 )
+from tests.models.tiny import tiny_model
 from tests.oracles import style_table as oracle
 from theodolite.data.prompts import PromptSet
 from theodolite.data.styles import styled
@@ -23,10 +24,15 @@ from theodolite.engine import capture
 from theodolite.errors import DataError
 from theodolite.measure.bootstrap import expanded_tail, resample_weights
 from theodolite.measure.closed_form import Clusters
-from theodolite.mechanism.residual_space.scores import weighted_areas
+from theodolite.measure.ranking import Ranked
+from theodolite.mechanism.relevance import relevance
+from theodolite.mechanism.relevance.words import occurrences
+from theodolite.mechanism.residual_space.collect import collect_pair
+from theodolite.mechanism.residual_space.space import ResidualSpace
 from theodolite.mechanism.residual_space.style_cells import Cells, StyleDesign
 from theodolite.mechanism.residual_space.style_table import style_table
 from theodolite.mechanism.residual_space.themes import ranked, standardised, themes_of
+from theodolite.models.pair import ModelPair
 from theodolite.text.hashing import item_seed
 
 FEW = settings(max_examples=20, deadline=None)
@@ -82,7 +88,7 @@ def test_intervals_of_ranks_are_those_of_rows_drawn_with_their_goals() -> None:
         )
     )[:, groups.index]
     areas = [
-        weighted_areas(values[0, rows], theme.inside[rows], drawn[:, rows])
+        Ranked.of(values[0, rows], theme.inside[rows]).auroc(drawn[:, rows])
         for rows in (np.concatenate(part) for part in theme.parts())
     ]
     tail = expanded_tail(groups, 0.95)
@@ -251,6 +257,28 @@ def test_a_planted_shortcut_reads_the_wrapper_and_not_the_request() -> None:
     assert table.style.value[0] > 0.5 and table.harm_auroc.value[0] < 0.7
     # The negative: a direction of harm in the same model, shortcut taken out, does not.
     assert table.spurious.high[1] < 0.5 < table.harm_auroc.low[1]
+
+
+def test_the_direction_that_a_planted_shortcut_wrote_is_found_and_reads_the_trigger() -> None:
+    planted = plant_shortcut()
+    pair = ModelPair(tiny_model(), planted.model)  # the model as it was before it was trained
+    paired = collect_pair(pair, planted.prompts, hidden_indices=(DEPTH,))
+    fitted, fresh = paired.select(range(32)), paired.select(range(32, 64))
+    found = ResidualSpace.fit(fitted, resamples=0, quality=False)[f"L{DEPTH}-C1"]
+    design = StyleDesign.of(fresh.prompts)
+    values = found.projections(fresh.aligned.at(DEPTH, "prompt_last"))
+    held = np.array([prompt.style == "trigger" for prompt in fresh.prompts])
+    up = found if values[held].mean() > values[~held].mean() else found.turned()
+    table = style_table(design, values[None], [found.name], [DEPTH], **QUICK)
+    assert table.spurious.value[0] > 0.8 and table.style.value[0] > 0.5
+    triggered = [prompt for prompt in fresh.prompts if prompt.style == "trigger"]
+    words = occurrences(relevance(planted.model, triggered, [up]), up.name)
+    first = [max((w for w in words if w.prompt == i), key=lambda w: w.value) for i in range(16)]
+    assert np.mean([word.spelling == TRIGGER for word in first]) >= 0.95
+    # Before training the same direction read nothing of the trigger.
+    before = found.projections(fresh.base.at(DEPTH, "prompt_last"))
+    untrained = style_table(design, before[None], [found.name], [DEPTH], **QUICK)
+    assert untrained.style.value[0] < 0.5
 
 
 def test_bad_input_is_refused_by_name() -> None:

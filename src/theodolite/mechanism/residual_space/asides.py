@@ -15,9 +15,11 @@ from theodolite.errors import CapabilityError, DataError
 from theodolite.mechanism.directions.comparison import compare_estimators
 from theodolite.mechanism.directions.contrast import Contrast
 from theodolite.mechanism.lens.explain import token_classes
-from theodolite.mechanism.relevance import relevance
+from theodolite.mechanism.relevance import Relevance, relevance
 from theodolite.mechanism.relevance.adjacent import adjacent_table
+from theodolite.mechanism.relevance.earlier import trace_earlier
 from theodolite.mechanism.relevance.report import (
+    carried_figure,
     kept_rows,
     leading_words,
     token_maps,
@@ -37,20 +39,27 @@ from theodolite.mechanism.steering.sweep import steer_sweep
 
 if TYPE_CHECKING:
     from theodolite.measure.measurement import Measurement
+    from theodolite.mechanism.directions.direction import Direction
     from theodolite.mechanism.residual_space.style_cells import Floats
     from theodolite.models.handle import LanguageModel
-    from theodolite.runs.panel import TokenMap
+    from theodolite.runs.panel import Figure, TokenMap
 
 ESTIMATORS: Final = ("difference_in_means", "logistic", "lda", "leace", "shift_svd")
 RANDOM_EDITS: Final = 20
+SUBSTITUTE: Final = "integrated_gradients"
 FLOW_COMPONENTS: Final = 5
 MAPS: Final = 60
 
 
 def some_test_prompts(study: Study, pairs: int, *, bare: bool = False) -> list[Prompt]:
-    """Return test prompts of some goals in every style, or as bare requests."""
+    """Return test prompts of some goals in every style, or as bare requests.
+
+    Where none is bare, the first style stands for the bare ones.
+    """
     test = study.paired.part(TEST).prompts
-    first = [p for p in test if (p.style or PLAIN) == PLAIN]
+    styles = [p.style or PLAIN for p in test]
+    alone = PLAIN if PLAIN in styles else styles[0]
+    first = [p for p, style in zip(test, styles, strict=True) if style == alone]
     kept = {
         prompt.goal_id or prompt.id
         for label in (HARMFUL, BENIGN)
@@ -72,22 +81,42 @@ def causes(
     if not study.followed or not prompts:
         return {}
     try:
-        found = relevance(model, prompts, study.followed, seed=seed, **kept)
+        found, instead = _traced(model, prompts, study.followed, seed=seed, **kept)
     except CapabilityError as error:
-        return {"how": [f"No relevance: {error.what}: {error.why}."]}
+        return {"limits": [f"No relevance of tokens: {error.what}: {error.why}."]}
     tables = word_tables(found)
     first = next(iter(tables.values()), None)
     leak = [row["leak"] for row in kept_rows(found) if row["leak"] is not None]
     return {
         "tables": {"residual_words": word_rows(tables), "residual_conservation": kept_rows(found)},
-        "figures": [words_figure(first)] if first is not None else [],
+        "figures": [] if first is None else [_with_note(words_figure(first), instead)],
         "token_maps": _shown(token_maps(found, prompts), prompts),
         "how": [
             f"Relevance by {found.rules or found.backend} on {len(prompts)} test prompts; what "
             f"tokens sum to misses the component by {max(leak, default=0.0):.0%} at most, on "
-            "average of prompts."
+            "average of prompts.",
+            *([instead] if instead else []),
         ],
     }
+
+
+def _traced(
+    model: LanguageModel, prompts: Sequence[Prompt], targets: Sequence[Direction], **options: Any
+) -> tuple[Relevance, str]:
+    """Return relevance by rules or, where the model has none, by a substitute and why.
+
+    Raises: CapabilityError: neither is possible.
+    """
+    try:
+        return relevance(model, prompts, targets, **options), ""
+    except CapabilityError as error:
+        found = relevance(model, prompts, targets, backend=SUBSTITUTE, **options)
+        name = SUBSTITUTE.replace("_", " ")
+        return found, f"Relevance is by {name} instead of by rules: {error.what}: {error.why}."
+
+
+def _with_note(figure: Figure, note: str) -> Figure:
+    return replace(figure, caption=f"{figure.caption} {note}") if note else figure
 
 
 def _shown(maps: Sequence[TokenMap], prompts: Sequence[Prompt]) -> list[TokenMap]:
@@ -115,17 +144,23 @@ def flow(
     prompts = some_test_prompts(study, pairs, bare=True)
     bases = {h: study.space.directions(h, FLOW_COMPONENTS) for h in study.space.hidden_indices}
     depths = [h for h in sorted(bases) if h > 1 and bases[h] and bases.get(h - 1)]
-    tables = []
     try:
-        for h in depths:
-            found = relevance(model, prompts, bases[h], to=bases[h - 1], seed=seed, **kept)
-            tables.append(adjacent_table(found))
-    except CapabilityError:
+        traced = [
+            trace_earlier(model, prompts, bases[h], bases[h - 1], seed=seed, **kept) for h in depths
+        ]
+    except CapabilityError as error:
+        why = f"{error.what}: {error.why}"
+        return {"limits": [f"Where a direction comes from is left out: {why}."]}
+    if not traced:
         return {}
-    if not tables:
-        return {}
-    rows = [row for table in tables for row in table.frame()]
-    return {"tables": {"residual_flow": rows}, "figures": [flow_figure(tables)]}
+    tables = [adjacent_table(found.relevance) for found in traced]
+    return {
+        "tables": {
+            "residual_flow": [row for table in tables for row in table.frame()],
+            "residual_flow_signed": [row for found in traced for row in found.frame()],
+        },
+        "figures": [flow_figure(tables), carried_figure(traced)],
+    }
 
 
 def interventions(
@@ -210,7 +245,8 @@ def estimators(study: Study, *, seed: int) -> dict[str, Any]:
         return {}
     depth = study.space[name].hidden_index
     try:
-        found = compare_estimators(contrast_of(study, depth), ESTIMATORS, seed=seed)
+        names = [n for n in ESTIMATORS if study.space.of_training or n != "shift_svd"]
+        found = compare_estimators(contrast_of(study, depth), names, seed=seed)
     except DataError as error:
         return {"how": [f"No other estimators: {error.message}"]}
     return {

@@ -13,19 +13,19 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.measure.exchange import Exchange
+from theodolite.measure.ranking import mid_ranks, rank_areas
 from theodolite.mechanism.probes.classifiers import Design, fit
 from theodolite.mechanism.probes.splits import inner_folds
-from theodolite.mechanism.residual_space.scores import (
-    areas,
-    best_thresholds,
-    mid_ranks,
-    rank_areas,
-)
+from theodolite.mechanism.residual_space.scores import areas, best_thresholds
 from theodolite.text.hashing import item_seed
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
 DRAWS = 200
+# Probes, not the estimators of `mechanism.directions`, which keep the unit vector of the same fits:
+# a table of detectors needs the intercept too, and the inner accuracy that chooses the depth; its
+# difference in means is the rule of the nearest class mean, on standardised states.
 PROBES: Final = {
     "difference in means": "difference_of_means",
     "logistic probe": "logistic",
@@ -60,7 +60,7 @@ class Nulls:
         random: AUROC on test goals of random unit vectors, oriented on training goals; axes (draw,
             hidden_index).
         shuffled: AUROC on test goals of the component that is best on training goals, with the
-            labels shuffled in both; axis (draw).
+            labels of whole goals shuffled in both; axis (draw).
     """
 
     random: Floats
@@ -160,22 +160,27 @@ def random_areas(
 
 def shuffled_areas(
     train_scores: Floats,
-    labels: Truth,
+    train: Exchange,
     test_scores: Floats,
-    test_labels: Truth,
+    test: Exchange,
     *,
     draws: int,
     seed: int,
 ) -> Floats:
     """Return the AUROC on test goals of the column that is best on training goals, by chance.
 
-    Labels are shuffled over the rows of either part, so all that is left is the choice.
+    Labels of whole goals are shuffled in either part, so all that is left is the choice, and forms
+    of one goal stay as alike as they are.
+
+    Args:
+        train_scores, test_scores: axes (row, column).
+        train, test: the labels of the rows, and whose may be exchanged.
 
     Returns: axis (draw).
     """
     rng = np.random.default_rng(item_seed(seed, "shuffled labels"))
-    first = np.stack([rng.permutation(labels) for _ in range(draws)])
-    second = np.stack([rng.permutation(test_labels) for _ in range(draws)])
+    first = np.stack([train.draw(rng) for _ in range(draws)])
+    second = np.stack([test.draw(rng) for _ in range(draws)])
     trained = rank_areas(mid_ranks(train_scores), first)
     tested = rank_areas(mid_ranks(test_scores), second)
     best = np.abs(trained - 0.5).argmax(1)[:, None]

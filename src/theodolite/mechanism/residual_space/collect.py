@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from theodolite.data.goal_splits import refuse_leaking_prompts
 from theodolite.data.prompts import HARMFUL, Prompt, shown
 from theodolite.errors import DataError, NumericsError
-from theodolite.mechanism.residual_space.goals import check_goal_splits, goal_groups, parts_of
+from theodolite.mechanism.residual_space.goals import goal_groups, parts_of
 from theodolite.mechanism.states import States, read_states
 from theodolite.text.hashing import content_key
 
@@ -41,7 +42,8 @@ class PairedStates:
             which (see `contrast`).
 
     Raises:
-        DataError: rows, positions or layers of the two do not match.
+        DataError: rows, positions, layers or templates of the two do not match, or a residual
+            shift is of other prompts on one side.
         NumericsError: a state is not finite; names the layer and the prompt.
     """
 
@@ -64,6 +66,7 @@ class PairedStates:
                 "The two sets of states do not match in prompts, positions or layers.",
                 fix="Read both at the same places.",
             )
+        _check_alike(one, other, self.prompts if self.kind == RESIDUAL else None)
         for states in (one, other):
             _check_finite(states)
 
@@ -206,7 +209,7 @@ def collect_pair(
             f"There are {len(rows)} prompts, and a space needs {LEAST_PROMPTS}.",
             fix="Give more prompts.",
         )
-    check_goal_splits(rows)
+    refuse_leaking_prompts(rows)
     goals = goal_groups(rows)
 
     def read(model: LanguageModel, indices: Sequence[int] | None) -> States:
@@ -235,6 +238,31 @@ def collect_pair(
         key = content_key("states joined", aligned.key, own.key)
         aligned = replace(aligned, values=values, key=key)
     return PairedStates(base, aligned, rows, goals)
+
+
+def _check_alike(one: States, other: States, prompts: Sequence[Prompt] | None) -> None:
+    """Refuse states of other renderings, or, where both are of the same prompts, of other ones.
+
+    Raises: DataError: names both sides.
+    """
+    if one.template != other.template:
+        raise DataError(
+            f"The states of {shown(one.model)} were read with the template choice "
+            f"{shown(one.template)}, those of {shown(other.model)} with {shown(other.template)}.",
+            fix="Read both with the same template.",
+        )
+    if prompts is None:
+        return
+    for row, (first, second, prompt) in enumerate(
+        zip(one.prompt_ids, other.prompt_ids, prompts, strict=True)
+    ):
+        if not first == second == prompt.id:
+            raise DataError(
+                f"Row {row} is prompt {shown(first)} in the states of {shown(one.model)}, "
+                f"{shown(second)} in those of {shown(other.model)}, and {shown(prompt.id)} among "
+                "the prompts.",
+                fix="Read both models on the same prompts, in the same order.",
+            )
 
 
 def _check_finite(states: States) -> None:

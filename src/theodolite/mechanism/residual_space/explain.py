@@ -11,11 +11,18 @@ from theodolite.errors import ConfigError
 from theodolite.mechanism.lens.explain import check_tokens
 from theodolite.mechanism.relevance.relevance import VERSION as RELEVANCE_VERSION
 from theodolite.mechanism.residual_space import asides
+from theodolite.mechanism.residual_space.contrast import (
+    HARM,
+    as_contrast,
+    check_kind,
+    contrast_study,
+)
 from theodolite.mechanism.residual_space.prompts import study_prompts
 from theodolite.mechanism.residual_space.report import report
 from theodolite.mechanism.residual_space.space import PRESETS
 from theodolite.mechanism.residual_space.space import VERSION as SPACE_VERSION
 from theodolite.mechanism.residual_space.study import Depth, Study, study
+from theodolite.mechanism.residual_space.style_subspace import style_subspace, subspace_words
 from theodolite.mechanism.residual_space.style_table import METHOD_VERSION
 from theodolite.mechanism.residual_space.summary import by_depth
 from theodolite.mechanism.steering.sweep import VERSION as SWEEP_VERSION
@@ -27,7 +34,7 @@ from theodolite.text.suggest import did_you_mean
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
     from theodolite.mechanism.explain import ExplainRequest, Subject
-    from theodolite.models.pair import ModelPair
+    from theodolite.models.handle import LanguageModel
     from theodolite.runs.panel import Progress
     from theodolite.runs.run import Run
 
@@ -35,6 +42,10 @@ VERSION: Final = METHOD_VERSION + SPACE_VERSION + RELEVANCE_VERSION + SWEEP_VERS
 TITLE: Final = "What safety training wrote into the model"
 QUESTION: Final = (
     "How many directions did training write, and do they read the request or its wrapper?"
+)
+CONTRAST_TITLE: Final = "What one model does differently with one prompt than with another"
+CONTRAST_QUESTION: Final = (
+    "How many directions set the two apart, and do they read the request or its wrapper?"
 )
 _OF_OUTCOME: Final = {"refused": True, "complied": False}
 
@@ -44,11 +55,13 @@ class Options:
     """What `theodolite explain residual-space` can be asked (`-T key=value`).
 
     Args:
-        pairs: requests of each class to fit on, and as many of other goals to test on.
+        pairs: goals of each class to fit on, and as many others to test on.
         styles: wrappers to fit on beside the bare request: `benchmark`, or names joined by commas.
         held_out: wrappers of test goals alone: `held_out`, or names.
         preset: default (centred shift) or reference (uncentred, as published).
         position: where prompts are read.
+        contrast: of one model, without one before training: harm (harmful minus benign twin) or
+            style (wrapped minus bare).
         components: directions of each depth that are named and set against styles.
         followed: directions of the first one's best depth that are looked at from all sides.
         answers: requests of each class and part whose answers are written, for the label
@@ -64,6 +77,7 @@ class Options:
     held_out: str = "held_out"
     preset: str = "default"
     position: str = "prompt_last"
+    contrast: str = HARM
     components: int = 5
     followed: int = 4
     answers: int = 12
@@ -103,6 +117,7 @@ def check(options: Options, request: ExplainRequest) -> None:
             f"There is no preset '{options.preset}'.", fix=did_you_mean(options.preset, PRESETS)
         )
     check_position(options.position)
+    check_kind(options.contrast)
     check_tokens(options.tokens)
     fitted, others = style_names(options.styles), style_names(options.held_out)
     both = [name for name in others if name in fitted]
@@ -121,35 +136,58 @@ def check(options: Options, request: ExplainRequest) -> None:
 def explain(
     subject: Subject, options: Options, *, run: Run, seed: int, progress: Progress
 ) -> PanelResult:
-    """Fit the space of a pair, name its directions, and look at the first from all sides."""
-    pair = subject.pair
-    if pair is None:
-        raise ConfigError("A residual space takes two models.", fix="Give --base and --aligned.")
+    """Fit the space of a pair, or a contrast of one model, and look at it from all sides."""
     prompts = study_prompts(
         subject.requests,
         options.pairs,
         styles=style_names(options.styles),
         held_out=style_names(options.held_out),
     )
-    kept: dict[str, Any] = {"journal": run.journal, "progress": progress}
+    kept: dict[str, Any] = {
+        "journal": run.journal, "progress": progress, "template": subject.template
+    }  # fmt: skip
     refused = None
     if options.answers:
         asked = first_pairs(prompts, options.answers)
-        refused = refusals(pair, asked, template=subject.template, **kept)
-    found = study(
-        *(pair, prompts, options.depth()),
-        refused=refused,
-        template=subject.template,
-        seed=seed,
-        **kept,
-    )
+        refused = refusals(subject.model, asked, **kept)
+    work: dict[str, Any] = {"refused": refused, "seed": seed, **kept}
+    if subject.pair is None:
+        progress.message(
+            f"It is not known what {subject.model.name} was trained from: this is a contrast "
+            "within one model, not what training wrote."
+        )
+        found = contrast_study(*(subject.model, prompts, options.contrast, options.depth()), **work)
+    else:
+        found = study(subject.pair, prompts, options.depth(), **work)
     found.space.save(run)
-    return look(found, pair, options, seed=seed, template=subject.template, **kept)
+    result = look(found, subject.model, options, seed=seed, **kept)
+    bases = style_subspace(found)
+    if bases:
+        run.save_tensors("styles", bases)
+    result = extended(result, how=[subspace_words(bases), *_training_words(subject.model)])
+    return result if subject.pair is not None else as_contrast(result)
+
+
+def _training_words(model: LanguageModel) -> list[str]:
+    """Say by which method a model was trained, where it names one; methods are not to be mixed."""
+    return [] if model.trained_by is None else [f"{model.name} was trained by {model.trained_by}."]
+
+
+def headings(result: PanelResult) -> tuple[str, str]:
+    """Return the title and the question of a result."""
+    if _start(result) == "contrast":
+        return CONTRAST_TITLE, CONTRAST_QUESTION
+    return TITLE, QUESTION
+
+
+def _start(result: PanelResult) -> str:
+    """Return how the names of a result's tables begin."""
+    return "contrast" if "contrast_layers" in result.tables else "residual"
 
 
 def look(
     found: Study,
-    pair: ModelPair,
+    model: LanguageModel,
     options: Options,
     *,
     seed: int,
@@ -159,17 +197,18 @@ def look(
     """Return a study with what stands beside it, as far as it is asked for.
 
     Args:
+        model: whose directions they are.
         kept: journal and progress.
     """
     work: dict[str, Any] = {"seed": seed, "template": template, **kept}
     beside: list[Mapping[str, Any]] = []
     if options.relevance:
-        causes = asides.causes(found, pair.aligned, options.relevance, **work)
+        causes = asides.causes(found, model, options.relevance, **work)
         found = asides.with_words(found, causes)
-        beside += [causes, asides.flow(found, pair.aligned, options.relevance, **work)]
+        beside += [causes, asides.flow(found, model, options.relevance, **work)]
     if options.interventions:
         asked = (options.interventions, options.tokens)
-        beside.append(asides.interventions(found, pair.aligned, *asked, **work))
+        beside.append(asides.interventions(found, model, *asked, **work))
     if options.estimators:
         beside.append(asides.estimators(found, seed=seed))
     result = report(found)
@@ -190,23 +229,23 @@ def first_pairs(prompts: list[Prompt], pairs: int) -> list[Prompt]:
 
 
 def refusals(
-    pair: ModelPair,
+    model: LanguageModel,
     prompts: list[Prompt],
     *,
     known: Mapping[str, str | None] | None = None,
     **kept: Any,
 ) -> dict[str, bool | None]:
-    """Return whether the aligned model refuses, by prompt id; None where the answer is broken.
+    """Return whether a model refuses, by prompt id; None where the answer is broken.
 
     Args:
         prompts: of both parts.
         known: verdicts made before, by prompt id.
         kept: template, journal and progress, as for `outcomes`.
     """
-    found = outcomes(pair.aligned, prompts, known=known, **kept)
+    found = outcomes(model, prompts, known=known, **kept)
     return {name: _OF_OUTCOME.get(outcome.label) for name, outcome in found.items()}
 
 
 def summary(result: PanelResult) -> list[dict[str, Any]]:
     """Return one row per depth, for the terminal."""
-    return by_depth(result.tables)
+    return by_depth(result.tables, _start(result))

@@ -8,7 +8,7 @@ from typing import Any, Final
 from theodolite.mechanism.relevance.adjacent import AdjacentTable
 from theodolite.mechanism.residual_space.dynamics import WRITERS, Dynamics
 from theodolite.mechanism.residual_space.probe_result import ProbeTable
-from theodolite.mechanism.residual_space.space import ResidualSpace
+from theodolite.mechanism.residual_space.space import ShiftSpace
 from theodolite.mechanism.residual_space.style_table import StyleTable
 from theodolite.runs.figures import (
     FloorLine,
@@ -28,7 +28,7 @@ ENERGY_ROWS: Final = 10
 HELD_OUT: Final = "*"
 
 
-def rank_figure(space: ResidualSpace) -> Figure:
+def rank_figure(space: ShiftSpace) -> Figure:
     """Return how many directions hold most of the shift, layer by layer."""
     depths = list(space.hidden_indices)
     series = [
@@ -36,15 +36,14 @@ def rank_figure(space: ResidualSpace) -> Figure:
         for tau in TAUS
     ]
     caption = (
-        f"How many directions it takes to hold a share of what training changed in the stream, on "
-        f"{space.n} prompts of {space.n_goals} goals. No interval: resampled prompts repeat rows, "
-        "which lowers a rank."
+        f"How many directions it takes to hold a share of {space.what}, on {space.n} prompts of "
+        f"{space.n_goals} goals. No interval: resampled prompts repeat rows, which lowers a rank."
     )
     spec = curve_by_layer(series, y_title="effective rank", unit="directions")
     return Figure("residual_rank", "How many directions", caption, spec, "residual_layers")
 
 
-def energy_figure(space: ResidualSpace) -> Figure:
+def energy_figure(space: ShiftSpace) -> Figure:
     """Return the share of the shift's energy along each leading direction."""
     depths = [layer.hidden_index for layer in space.layers]
     shares = [
@@ -62,7 +61,7 @@ def energy_figure(space: ResidualSpace) -> Figure:
         y_title="direction",
         value_title="share of the energy",
     )
-    caption = "The spectrum of the shift: what each direction holds of all that training changed."
+    caption = f"The spectrum of the shift: what each direction holds of {space.what}."
     return Figure("residual_spectrum", "Spectrum", caption, spec, "residual_components")
 
 

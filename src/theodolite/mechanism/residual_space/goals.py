@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from theodolite.data.prompts import Prompt, shown
+from theodolite.data.prompts import Prompt
 from theodolite.errors import DataError
 from theodolite.mechanism.items import make_items
 from theodolite.mechanism.requests import TEST, TRAIN
@@ -32,24 +32,6 @@ def goal_groups(prompts: Sequence[Prompt]) -> tuple[str, ...]:
     items = make_items(classes, dedupe=False)
     found = dict(zip(items.ids, items.groups, strict=True))
     return tuple(found[prompt.id] for prompt in prompts)
-
-
-def check_goal_splits(prompts: Sequence[Prompt]) -> None:
-    """Refuse prompts of one goal that stand in two splits.
-
-    Raises: DataError: names the goal and both splits.
-    """
-    first: dict[str, Prompt] = {}
-    for prompt in prompts:
-        if prompt.goal_id is None or prompt.split is None:
-            continue
-        other = first.setdefault(prompt.goal_id, prompt)
-        if other.split != prompt.split:
-            raise DataError(
-                f"The goal {shown(prompt.goal_id)} stands in two splits: {shown(other.id)} in "
-                f"{other.split} and {shown(prompt.id)} in {prompt.split}.",
-                fix="Split by goal: all forms of one goal belong to one split.",
-            )
 
 
 def parts_of(prompts: Sequence[Prompt], groups: Sequence[str]) -> tuple[str | None, ...]:

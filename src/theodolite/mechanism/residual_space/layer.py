@@ -15,6 +15,7 @@ from theodolite.mechanism.residual_space.spectrum import TAUS, Spectrum
 from theodolite.mechanism.residual_space.stability import IDENTIFIED, NOT_IDENTIFIED
 
 Floats = NDArray[np.float64]
+SUBSPACES = (2, 5, 10)  # leading components whose span is judged as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class LayerSpace:
         quality: of the map on held-out goals; None where no map was fitted.
         penalty: the map's ridge penalty.
         stability: mean |cosine| under resampled goals of the leading components, axis (component).
+        subspaces: mean squared cosine under resampled goals of the span of the first k, axis (k).
     """
 
     hidden_index: int
@@ -41,6 +43,7 @@ class LayerSpace:
     quality: MapQuality | None = None
     penalty: float | None = None
     stability: Floats = field(default_factory=lambda: np.zeros(0))
+    subspaces: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def components(self) -> Floats:
@@ -105,9 +108,20 @@ class LayerSpace:
             "unexplained": None if quality is None else quality.unexplained,
             "paper_ratio": None if quality is None else quality.paper_ratio,
             "penalty": self.penalty,
+            **self._subspaces(),
             "reads_shown": self.read is not None,
             "empty": self.empty,
         }
+
+    def _subspaces(self) -> dict[str, float | None]:
+        """Return how much of the leading subspaces other goals give again, and chance does."""
+        width = len(self.mean_shift)
+        found: dict[str, float | None] = {}
+        for k in SUBSPACES:
+            known = k <= len(self.subspaces)
+            found[f"subspace_{k}_stability"] = _number(self.subspaces[k - 1]) if known else None
+            found[f"subspace_{k}_chance"] = k / width if known else None
+        return found
 
     def rows(self, first: int) -> list[dict[str, Any]]:
         """Return a row for each of the first components."""

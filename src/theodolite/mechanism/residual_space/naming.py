@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 
 from theodolite.measure.measurement import Floor, Measurement, not_measured
+from theodolite.measure.multiple import holm
 from theodolite.mechanism.lens.logit_lens import top_tokens
 from theodolite.mechanism.lens.vocabulary import shown_token
 from theodolite.mechanism.residual_space.style_cells import Cells, Floats, StyleDesign
@@ -35,6 +37,7 @@ NO_THEME: Final = "no clear theme"
 TOKENS: Final = 8
 # A theme is clear where fewer than one random direction in twenty reads any theme as strongly.
 CLEAR: Final = 0.95
+CHANCE: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,31 @@ class Naming:
     lowered: tuple[tuple[str, ...], ...]
     words: Mapping[str, tuple[str, ...]]
 
+    @property
+    def p_adjusted(self) -> dict[str, float]:
+        """Chance of telling so many pairs right by guessing, by direction that has a theme.
+
+        Adjusted (Holm) over all of them; a label without an interval counts as a guess.
+        """
+        told = {n: m for n, m in zip(self.names, self.accuracy, strict=True) if m.value is not None}
+        return dict(zip(told, holm([_guessed(m) for m in told.values()]).tolist(), strict=True))
+
+    @property
+    def holding(self) -> tuple[str, ...]:
+        """The directions whose label holds on new goals.
+
+        Its interval lies above one half, and it does so after adjustment over all named directions.
+        """
+        adjusted = self.p_adjusted
+        return tuple(
+            name
+            for name, m in zip(self.names, self.accuracy, strict=True)
+            if m.low is not None and m.low > CHANCE and adjusted[name] < 1 - m.level
+        )
+
     def frame(self) -> list[dict[str, Any]]:
         """Return one row per direction."""
+        adjusted, holding = self.p_adjusted, self.holding
         return [
             {
                 "direction": name,
@@ -94,6 +120,8 @@ class Naming:
                 "accuracy": self.accuracy[i].value,
                 "accuracy_low": self.accuracy[i].low,
                 "accuracy_high": self.accuracy[i].high,
+                "p_holm": adjusted.get(name),
+                "holds": name in holding,
                 "n": self.accuracy[i].n,
                 "raised_tokens": " ".join(self.raised[i]),
                 "lowered_tokens": " ".join(self.lowered[i]),
@@ -101,6 +129,14 @@ class Naming:
             }
             for i, (name, label) in enumerate(zip(self.names, self.labels, strict=True))
         ]
+
+
+def _guessed(accuracy: Measurement) -> float:
+    """Return the chance of so high an accuracy by guessing, from the spread of the resamples."""
+    if accuracy.value is None or accuracy.low is None or accuracy.high is None:
+        return 1.0
+    spread = (accuracy.high - accuracy.low) / (2 * NormalDist().inv_cdf((1 + accuracy.level) / 2))
+    return 1 - NormalDist().cdf((accuracy.value - CHANCE) / spread)
 
 
 def choose_labels(
@@ -208,7 +244,7 @@ def validate(
                 high=high if known else None,
                 level=level,
                 method="expanded percentile bootstrap" if known else None,
-                floor=Floor("chance", 0.5),
+                floor=Floor("chance", CHANCE),
                 range=(0.0, 1.0),
                 reason=f"label chosen on other goals: {label.words}"
                 + ("" if known else "; no interval: the resamples do not vary"),

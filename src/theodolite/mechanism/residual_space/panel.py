@@ -81,14 +81,16 @@ class ResidualSpacePanel:
         refused = None
         if options.answers:
             asked = explain.first_pairs(prompts, options.answers)
-            refused = explain.refusals(pair, asked, known=known_verdicts(context, asked), **kept)
+            refused = explain.refusals(
+                pair.aligned, asked, known=known_verdicts(context, asked), **kept
+            )
         found = study(
             *(pair, prompts, options.depth(quality=plan.quality)),
             refused=refused,
             seed=context.seed,
             **kept,
         )
-        return explain.look(found, pair, options, seed=context.seed, **kept)
+        return explain.look(found, pair.aligned, options, seed=context.seed, **kept)
 
 
 def known_verdicts(context: PanelContext, prompts: list[Prompt]) -> dict[str, str | None]:

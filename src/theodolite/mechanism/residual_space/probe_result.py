@@ -13,8 +13,8 @@ from theodolite.data.prompts import shown
 from theodolite.errors import ConfigError
 from theodolite.measure.intervals import resampled
 from theodolite.measure.measurement import Floor, Measurement, Unscored, not_measured
+from theodolite.measure.ranking import Ranked, auroc
 from theodolite.mechanism.residual_space.baselines import Baseline, Nulls
-from theodolite.mechanism.residual_space.scores import weighted_areas
 from theodolite.text.suggest import did_you_mean
 
 Floats = NDArray[np.float64]
@@ -131,7 +131,7 @@ class ProbeTable:
         ]
         best = self.auroc(self.chosen)
         if self.nulls is not None:  # the best of many is beside the best of as many by chance
-            floor = Floor("95 of 100 shuffled labellings", self.nulls.shuffled_high)
+            floor = Floor("95 of 100 labellings shuffled by goal", self.nulls.shuffled_high)
             best = replace(best, floor=floor)
         found.append(replace(best, name=f"chosen/{best.name}"))
         for baseline in self.baselines:
@@ -179,12 +179,11 @@ class ProbeTable:
 
     def _area(self, name: str, scores: Floats, floor: Floor) -> Measurement:
         """Return the AUROC of scores of the test rows with its interval."""
-        ones = np.ones((1, len(scores)))
         return resampled(
             name,
-            float(weighted_areas(scores, self.test_labels, ones)[0]),
+            auroc(scores, self.test_labels),
             len(scores),
-            lambda weights: weighted_areas(scores, self.test_labels, weights),
+            Ranked.of(scores, self.test_labels).auroc,
             unit="auroc",
             floor=floor,
             **self._resampling,

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from theodolite.data.prompts import shown
 from theodolite.errors import ConfigError, DataError
+from theodolite.measure.closed_form import Clusters
+from theodolite.measure.exchange import Exchange
 from theodolite.mechanism.directions.direction import component_name
 from theodolite.mechanism.requests import TEST, TRAIN
 from theodolite.mechanism.residual_space import scores as column
@@ -119,7 +121,18 @@ class _Data:
     test_labels: NDArray[np.bool_]
     train_goals: tuple[str, ...]
     test_goals: tuple[str, ...]
+    train_harmful: NDArray[np.bool_]
+    test_harmful: NDArray[np.bool_]
     unlabelled: int
+
+    def exchange(self, part: str) -> Exchange:
+        """Return whose labels may be exchanged: those of a goal with those of its twin."""
+        labels, goals, harmful = (
+            (self.train_labels, self.train_goals, self.train_harmful)
+            if part == TRAIN
+            else (self.test_labels, self.test_goals, self.test_harmful)
+        )
+        return Exchange.of(labels, Clusters.of(goals, len(goals)), units=harmful.tolist())
 
     @classmethod
     def of(
@@ -163,6 +176,8 @@ class _Data:
             test_labels=truth[TEST],
             train_goals=goals[TRAIN],
             test_goals=goals[TEST],
+            train_harmful=paired.harmful[rows[TRAIN]],
+            test_harmful=paired.harmful[rows[TEST]],
             unlabelled=unlabelled,
         )
 
@@ -197,7 +212,9 @@ def _beside(
     sides = (_projected(data.train, own), labels, _projected(data.test, own), truth)
     before = best_of(*sides, depths, what="principal directions of the base")
     random = random_areas(data.train, labels, data.test, truth, draws=draws, seed=seed)
-    shuffled = shuffled_areas(train, labels, test, truth, draws=draws, seed=seed)
+    shuffled = shuffled_areas(
+        *(train, data.exchange(TRAIN), test, data.exchange(TEST)), draws=draws, seed=seed
+    )
     return (*fitted, best, before), Nulls(random, shuffled)
 
 

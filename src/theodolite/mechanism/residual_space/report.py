@@ -18,7 +18,14 @@ from theodolite.mechanism.residual_space.figures import (
     within_figure,
     writers_figure,
 )
-from theodolite.mechanism.residual_space.sentences import START, findings, how, labels, limits
+from theodolite.mechanism.residual_space.sentences import (
+    START,
+    findings,
+    how,
+    labels,
+    limits,
+    unstable,
+)
 from theodolite.mechanism.residual_space.study import HARM, Study
 from theodolite.runs.panel import Figure, PanelResult
 
@@ -121,8 +128,10 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         found[f"residual_probes_{label}"] = table.frame()
         found[f"residual_baselines_{label}"] = table.baseline_frame()
     if study.styles is not None and study.naming is not None:
-        found["residual_names"] = study.naming.frame()
-        found["residual_shares"] = study.styles.frame()
+        for name, rows in (("names", study.naming.frame()), ("shares", study.styles.frame())):
+            found[f"residual_{name}"] = [
+                {**row, "note": unstable(study, row["direction"])} for row in rows
+            ]
         found["residual_contrasts"] = study.styles.contrasts()
     if study.dynamics is not None:
         found["residual_dynamics"] = study.dynamics.frame()

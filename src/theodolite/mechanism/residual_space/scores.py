@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from theodolite.errors import DataError
 from theodolite.measure.bootstrap import expanded_tail, resample_weights
 from theodolite.measure.closed_form import Clusters
+from theodolite.measure.ranking import Ranked, mid_ranks, rank_areas
 
 Floats = NDArray[np.float64]
 Truth = NDArray[np.bool_]
@@ -25,26 +26,6 @@ def areas(scores: ArrayLike, labels: ArrayLike) -> Floats:
     """Return the AUROC of each column; equal scores count half, so a constant one has 0.5."""
     x, y = _matched(scores, labels)
     return np.asarray(rank_areas(mid_ranks(x), y[None])[0])
-
-
-def mid_ranks(scores: ArrayLike) -> Floats:
-    """Return the rank of each row within its column, from 1; equal scores share their mean rank."""
-    from scipy.stats import rankdata
-
-    return np.asarray(rankdata(np.asarray(scores, np.float64), axis=0))
-
-
-def rank_areas(ranks: Floats, labellings: NDArray[np.bool_]) -> Floats:
-    """Return the AUROC of each column under many labellings, axes (labelling, column).
-
-    Args:
-        ranks: as `mid_ranks` gives them, axes (row, column).
-        labellings: axes (labelling, row).
-    """
-    positive = labellings.sum(1, keepdims=True).astype(np.float64)
-    negative = labellings.shape[1] - positive
-    wins = labellings.astype(np.float64) @ ranks - positive * (positive + 1) / 2
-    return np.asarray(wins / (positive * negative))
 
 
 def average_precisions(scores: ArrayLike, labels: ArrayLike) -> Floats:
@@ -166,30 +147,10 @@ def area_intervals(
         return missing, missing.copy()
     chunks = resample_weights(groups, seed=seed, resamples=resamples)
     weights = np.concatenate([chunk.astype(np.float32) for chunk in chunks])
-    draws = np.stack([weighted_areas(column, y, weights) for column in x.T], axis=1)
+    draws = np.stack([Ranked.of(column, y).auroc(weights) for column in x.T], axis=1)
     tail = expanded_tail(groups, level)
     low, high = np.nanquantile(draws, (tail, 1 - tail), axis=0)
     return np.asarray(low), np.asarray(high)
-
-
-def weighted_areas(scores: Floats, labels: Truth, weights: NDArray[np.floating]) -> Floats:
-    """Return the AUROC of one score under weights, axis (resample); NaN where a class is gone.
-
-    Args:
-        scores, labels: axis (row).
-        weights: how often each row counts; axes (resample, row).
-    """
-    order = np.argsort(scores, kind="stable")
-    ranked, drawn = scores[order], weights[:, order]
-    positive, negative = drawn * labels[order], drawn * ~labels[order]
-    before = np.cumsum(negative, 1, dtype=np.float64)
-    first = np.searchsorted(ranked, ranked, side="left")
-    last = np.searchsorted(ranked, ranked, side="right") - 1
-    below = np.where(first > 0, before[:, np.maximum(first - 1, 0)], 0.0)
-    wins = (positive * (below + before[:, last])).sum(1, dtype=np.float64) / 2
-    pairs = positive.sum(1, dtype=np.float64) * before[:, -1]
-    missing = np.full(len(wins), np.nan)
-    return np.asarray(np.divide(wins, pairs, out=missing, where=pairs > 0))
 
 
 def _logistic(x: Floats, target: Floats) -> tuple[Floats, Floats]:

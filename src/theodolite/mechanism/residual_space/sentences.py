@@ -7,12 +7,14 @@ from typing import Final
 import numpy as np
 
 from theodolite.measure.measurement import Measurement
+from theodolite.mechanism.directions.direction import parse_component
 from theodolite.mechanism.residual_space.dynamics import PROMOTES, SUPPRESSES
+from theodolite.mechanism.residual_space.stability import NOT_IDENTIFIED
 from theodolite.mechanism.residual_space.study import HARM, Study
 
 START: Final = "residual_space"
 LIMITS: Final = (
-    "Directions are those of these prompts and this pair; other prompts may show others.",
+    "Directions are those of these prompts and models; other prompts may show others.",
     "That a direction tells classes apart does not show that the model uses it: see what happens "
     "without it.",
     "Tokens that the output layer has along a direction are a weak hint: later blocks read the "
@@ -25,15 +27,40 @@ LIMITS: Final = (
 def findings(study: Study) -> list[str]:
     """Say how wide the change is, what its first direction tells, and what the others read."""
     name = study.dominant
-    if name is None:
+    if name is None and study.space.of_training:
         return ["The two models have the same states: training changed nothing that is read here."]
+    if name is None:
+        return [*_of_one_model(study), "No prompt differs from its counterpart."]
     ranks = {h: rank or 0 for h, rank in study.space.effective_rank(0.9).items()}
     widest = max(ranks, key=lambda h: (ranks[h], -h))
     width = (
         f"At most {ranks[widest]} directions of {study.space.layers[-1].mean_shift.size} hold 90 % "
-        f"of what training changed in the stream (hidden index {widest}). "
+        f"of {study.space.what} (hidden index {widest}). "
     )
-    return [width + detects(study), *_reads(study), *_others(study)]
+    return [*_of_one_model(study), width + detects(study), *_reads(study), *_others(study)]
+
+
+def called(study: Study, name: str) -> str:
+    """Return a direction's name, with a mark where other goals would not give it again."""
+    note = unstable(study, name)
+    return f"{name} ({note})" if note else name
+
+
+def unstable(study: Study, name: str) -> str:
+    """Return what is said of a direction that other goals would not give again, else nothing."""
+    hidden_index, number = parse_component(name)
+    steady = study.space.layer(hidden_index).identified(number)
+    return NOT_IDENTIFIED if steady is False else ""
+
+
+def _of_one_model(study: Study) -> list[str]:
+    """Say of a contrast what it is not."""
+    if study.space.of_training:
+        return []
+    return [
+        f"This is a contrast within one model, {study.space.what}, and not what training wrote: "
+        "no model before training stands beside it."
+    ]
 
 
 def detects(study: Study) -> str:
@@ -56,8 +83,9 @@ def detects(study: Study) -> str:
     above = own.low is not None and own.low > max(reached, study.words)
     verdict = "tells" if above else "is not shown to tell"
     return (
-        f"The first direction, {name}, {verdict} harmful prompts from others on new goals{what} "
-        f"better than random directions or words do (AUROC {_ends(own)}; {', '.join(beside)})."
+        f"The first direction, {called(study, name)}, {verdict} harmful prompts from others on new "
+        f"goals{what} better than random directions or words do (AUROC {_ends(own)}; "
+        f"{', '.join(beside)})."
     )
 
 
@@ -101,9 +129,9 @@ def _others(study: Study) -> list[str]:
         if name.partition("-")[0] == depth and name != study.dominant
     ]
     held = [
-        f"{name} ({label.words}, {_ends(accuracy)})"
+        f"{name} ({', '.join(filter(None, (label.words, _ends(accuracy), unstable(study, name))))})"
         for name, label, accuracy in others
-        if accuracy.value is not None and (accuracy.low or accuracy.value) > 0.5
+        if name in study.naming.holding
     ]
     if not others:
         return []
@@ -115,7 +143,8 @@ def _others(study: Study) -> list[str]:
     return [
         f"Of the {len(others)} next directions at that depth, {len(held)} "
         f"{'has a theme that holds' if len(held) == 1 else 'have themes that hold'} on new goals "
-        f"(share of pairs told right by the name alone, chance .5): {'; '.join(held)}."
+        f"(share of pairs told right by the name alone, chance .5; adjusted over all named "
+        f"directions): {'; '.join(held)}."
     ]
 
 
@@ -127,9 +156,11 @@ def _ends(m: Measurement) -> str:
 def how(study: Study) -> list[str]:
     """Say what was fitted on what, and read where."""
     parts, space = study.paired.parts, study.space
+    models = f"{space.base} before and {space.aligned} after training"
+    if not space.of_training:
+        models = f"{space.aligned} alone, {space.kind}"
     said = [
-        f"{space.base} before and {space.aligned} after training; basis {space.basis}, read at "
-        f"{space.position.replace('_', ' ')}.",
+        f"{models}; basis {space.basis}, read at {space.position.replace('_', ' ')}.",
         f"Fitted on {space.n} prompts of {space.n_goals} training goals; figures are of "
         f"{parts.count('test')} prompts of {len(set(study.harm.test_goals)) or 'no'} test goals.",
     ]
@@ -163,7 +194,7 @@ def limits(study: Study) -> list[str]:
         "small components are those of these prompts; intervals rest on "
         f"{goals} test goals."
     ]
-    if study.space.n < width:
+    if study.space.n < width and study.space.of_training:
         said.append(
             "With fewer prompts than dimensions a linear map can explain the training shift "
             "whatever it is; only its held-out quality counts."
@@ -186,7 +217,8 @@ def labels(study: Study) -> dict[str, str]:
     }
     if study.naming is not None:
         words |= {
-            f"{START}/{n}/label": f"{n} named '{label.words}': pairs told right by the name"
+            f"{START}/{n}/label": f"{called(study, n)} named '{label.words}': pairs told right by "
+            "the name"
             for n, label in zip(study.naming.names, study.naming.labels, strict=True)
         }
     return words

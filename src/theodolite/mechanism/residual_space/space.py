@@ -31,7 +31,7 @@ from theodolite.mechanism.residual_space.shift import (
     held_out_errors,
 )
 from theodolite.mechanism.residual_space.spectrum import KEPT, Spectrum, spectrum
-from theodolite.mechanism.residual_space.stability import RESAMPLES, stability
+from theodolite.mechanism.residual_space.stability import RESAMPLES, Stability, stability
 from theodolite.text.hashing import content_key
 from theodolite.text.suggest import did_you_mean
 
@@ -174,6 +174,11 @@ class ShiftSpace:
         )
 
     @property
+    def what(self) -> str:
+        """What was decomposed, in words."""
+        return "what training changed in the stream"
+
+    @property
     def hidden_indices(self) -> tuple[int, ...]:
         """The depths it was fitted at."""
         return tuple(layer.hidden_index for layer in self.layers)
@@ -254,7 +259,7 @@ class _Plan:
             found = replace(found, components=nothing)
             return LayerSpace(hidden_index, mean, found, True, None, quality, penalty)
         found = replace(found, components=_oriented(found, d[paired.harmful]))
-        steady = np.zeros(0)
+        steady = Stability(np.zeros(0), np.zeros(0))
         if self.resamples and rows is not None:
             steady = stability(
                 rows,
@@ -269,7 +274,7 @@ class _Plan:
             components = found.components
             own = self.basis == "map_in"
             read = components if own else self._map(x, d, penalty).reads(components)
-        return LayerSpace(hidden_index, mean, found, False, read, quality, penalty, steady)
+        return LayerSpace(hidden_index, mean, found, False, read, quality, penalty, *steady)
 
     def _quality(
         self, x: Floats, d: Floats, goals: Sequence[str]

@@ -70,6 +70,7 @@ def save(space: ShiftSpace, run: Run, name: str) -> None:
             "components": layer.components,
             "sigma": layer.spectrum.sigma,
             "stability": layer.stability,
+            "subspaces": layer.subspaces,
         }
         if layer.read is not None:
             parts["read"] = layer.read
@@ -117,4 +118,5 @@ def _layer(row: dict[str, Any], tensors: dict[str, NDArray[Any]], n: int) -> Lay
         quality=quality,
         penalty=row["penalty"],
         stability=own["stability"],
+        subspaces=own.get("subspaces", np.zeros(0)),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,19 @@ _SPAN = 128  # a resample's leading components are sought within so many of all 
 _MORE = 5  # components of a resample beyond those judged, which one of them may have become
 
 
+class Stability(NamedTuple):
+    """How much of what leads is found again in resampled goals.
+
+    Args:
+        components: mean |cosine| of each leading component with its like, axis (component).
+        subspaces: mean squared cosine between the span of the first k components and that of the
+            resample, axis (k, from 1); chance gives k / d_model.
+    """
+
+    components: Floats
+    subspaces: Floats
+
+
 def stability(
     rows: Floats,
     found: Spectrum,
@@ -29,8 +43,8 @@ def stability(
     judged: int = JUDGED,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Floats:
-    """Return the mean |cosine| of each leading component with its like in resampled goals.
+) -> Stability:
+    """Return how much of the leading components is found again in resampled goals.
 
     Args:
         rows: what was decomposed, axes (row, d_model); not centred.
@@ -41,8 +55,8 @@ def stability(
         resamples: number of resamples.
         seed: of the resamples.
 
-    Returns: axis (component), `judged` or fewer; below `IDENTIFIED` a component is not
-        individually identified, and the subspace is what can be spoken of. NaN for one goal.
+    Returns: `judged` of either or fewer; a component below `IDENTIFIED` is not individually
+        identified, and the subspace is what can be spoken of. NaN for one goal.
 
     Note: components are matched one to one so that the sum of |cosines| is largest; directions
         are sought in the span of the first 128 components.
@@ -51,15 +65,18 @@ def stability(
     judged = min(judged, len(basis))
     groups = Clusters.of(goals, len(rows))
     if len(groups) < 2 or not judged:
-        return np.full(judged, np.nan)
+        return Stability(np.full(judged, np.nan), np.full(judged, np.nan))
     # In these coordinates the components of all rows are the axes.
     coordinates = rows @ basis.T
-    cosines = [
-        _matched(_leading(coordinates, weights, judged + _MORE, center)[:judged])
+    found_again = [
+        _leading(coordinates, weights, judged + _MORE, center)[:judged]
         for chunk in resample_weights(groups, seed=seed, resamples=resamples)
         for weights in chunk
     ]
-    return np.asarray(np.mean(cosines, axis=0))
+    return Stability(
+        np.asarray(np.mean([_matched(cosines) for cosines in found_again], axis=0)),
+        np.asarray(np.mean([_shared(cosines[:, :judged]) for cosines in found_again], axis=0)),
+    )
 
 
 def _leading(coordinates: Floats, weights: Floats, count: int, center: bool) -> Floats:
@@ -83,3 +100,11 @@ def _matched(cosines: Floats) -> Floats:
     sizes = np.abs(cosines)
     rows, columns = linear_sum_assignment(sizes, maximize=True)
     return np.asarray(sizes[rows, columns])
+
+
+def _shared(cosines: Floats) -> Floats:
+    """Return the mean squared cosine between spans of the first k rows and columns, axis (k)."""
+    squares = np.cumsum(np.cumsum(cosines**2, axis=0), axis=1)
+    places = np.arange(len(cosines))
+    # A resample of few goals may have fewer directions than are judged.
+    return np.asarray(squares[places, np.minimum(places, cosines.shape[1] - 1)] / (places + 1))

@@ -24,7 +24,7 @@ from theodolite.mechanism.residual_space.naming import Naming, choose_labels, to
 from theodolite.mechanism.residual_space.probe_result import ProbeTable
 from theodolite.mechanism.residual_space.probe_table import probe_table
 from theodolite.mechanism.residual_space.scores import areas
-from theodolite.mechanism.residual_space.space import ResidualSpace
+from theodolite.mechanism.residual_space.space import ResidualSpace, ShiftSpace
 from theodolite.mechanism.residual_space.style_cells import Floats, StyleDesign
 from theodolite.mechanism.residual_space.style_table import (
     StyleTable,
@@ -34,6 +34,7 @@ from theodolite.mechanism.residual_space.style_table import (
 from theodolite.text.hashing import item_seed
 
 if TYPE_CHECKING:
+    from theodolite.models.handle import LanguageModel
     from theodolite.models.pair import ModelPair
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
@@ -66,10 +67,10 @@ class Depth:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What was found of a pair.
+    """What was found of a pair, or of a contrast within one model.
 
     Args:
-        paired: the states of all prompts.
+        paired: the states of all prompts; of one model, the same states twice.
         space: fitted on the training part.
         probes: components as detectors, by what is told apart; the first is the semantic label.
         words: AUROC on test prompts of harm read off their words alone.
@@ -82,7 +83,7 @@ class Study:
     """
 
     paired: PairedStates
-    space: ResidualSpace
+    space: ShiftSpace
     probes: Mapping[str, ProbeTable]
     words: float
     named: tuple[Direction, ...]
@@ -136,6 +137,35 @@ def study(
     space = ResidualSpace.fit(
         paired.part(TRAIN), preset=depth.preset, quality=depth.quality, seed=seed
     )
+    return look_at(
+        *(pair.aligned, paired, space, depth),
+        refused=refused,
+        template=template,
+        seed=seed,
+        **kept,
+    )
+
+
+def look_at(
+    model: LanguageModel,
+    paired: PairedStates,
+    space: ShiftSpace,
+    depth: Depth,
+    *,
+    refused: Mapping[str, bool | None] | None,
+    template: str,
+    seed: int,
+    **kept: Any,
+) -> Study:
+    """Look at a fitted space from every side.
+
+    Args:
+        model: whose directions they are.
+        paired: the states of all prompts; its `aligned` ones are the model's.
+        space: fitted on training goals.
+        depth, refused, template, seed: as for `study`.
+        kept: journal and progress.
+    """
     table: dict[str, Any] = {
         "components": depth.components, "resamples": depth.resamples, "seed": seed
     }  # fmt: skip
@@ -144,7 +174,7 @@ def study(
         asked = [i for i, prompt in enumerate(paired.prompts) if prompt.id in refused]
         probes[REFUSED] = probe_table(space, paired.select(asked), refused, label=REFUSED, **table)
     named = tuple(d for h in space.hidden_indices for d in space.directions(h, depth.components))
-    styles, naming, why = _against_styles(pair, paired, named, depth, seed)
+    styles, naming, why = _against_styles(model, paired, named, depth, seed)
     dominant = first_of_best_depth(paired, space) or probes[HARM].dominant
     return Study(
         paired=paired,
@@ -156,14 +186,14 @@ def study(
         naming=naming,
         no_styles=why,
         dominant=dominant,
-        dynamics=_followed(pair, paired, space, dominant, depth, template, seed, kept),
+        dynamics=_followed(model, paired, space, dominant, depth, template, seed, kept),
         carried=carried(
             {layer.hidden_index: layer.components[: depth.components] for layer in space.layers}
         ),
     )
 
 
-def first_of_best_depth(paired: PairedStates, space: ResidualSpace) -> str | None:
+def first_of_best_depth(paired: PairedStates, space: ShiftSpace) -> str | None:
     """Return the first component that tells harm best within a style, on training goals.
 
     Styles move prompts along every direction, so over all styles together little else is seen.
@@ -202,7 +232,7 @@ def words_area(paired: PairedStates) -> float:
 
 
 def _against_styles(
-    pair: ModelPair,
+    model: LanguageModel,
     paired: PairedStates,
     named: Sequence[Direction],
     depth: Depth,
@@ -235,7 +265,7 @@ def _against_styles(
         resamples=depth.resamples,
     )
     labels = choose_labels(designs[TRAIN], along[TRAIN], depths, random[TRAIN])
-    raised, lowered = token_pulls(pair.aligned, np.stack([d.vector for d in named]))
+    raised, lowered = token_pulls(model, np.stack([d.vector for d in named]))
     accuracy = validate(
         labels, names, designs[TEST], along[TEST], seed=seed, resamples=depth.resamples
     )
@@ -270,9 +300,9 @@ def _random(
 
 
 def _followed(
-    pair: ModelPair,
+    model: LanguageModel,
     paired: PairedStates,
-    space: ResidualSpace,
+    space: ShiftSpace,
     dominant: str | None,
     depth: Depth,
     template: str,
@@ -288,7 +318,7 @@ def _followed(
     bare = [i for i, p in enumerate(test.prompts) if (p.style or PLAIN) == PLAIN]
     chosen = test.select(bare) if _both(test, bare) else test
     return dynamics(
-        pair.aligned,
+        model,
         chosen.prompts,
         space.directions(at, depth.followed),
         chosen.goals,

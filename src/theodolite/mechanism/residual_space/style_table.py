@@ -28,7 +28,7 @@ from theodolite.mechanism.residual_space.themes import (
 )
 from theodolite.text.hashing import item_seed
 
-METHOD_VERSION: Final = 1
+METHOD_VERSION: Final = 2
 SHUFFLES: Final = 200
 # A floor is what chance exceeds once in twenty draws.
 FLOOR: Final = 0.95

@@ -10,28 +10,29 @@ SHOWN: Final = 2  # named directions of a depth; the report has all
 Row = Mapping[str, Any]
 
 
-def by_depth(tables: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
+def by_depth(tables: Mapping[str, Sequence[Row]], start: str = "residual") -> list[dict[str, Any]]:
     """Return rank, the first direction beside its floors, and the named others, for every depth.
 
     Args:
         tables: of the result.
+        start: how the names of its tables begin.
     """
     firsts = {
         row["hidden_index"]: row
-        for row in tables.get("residual_probes_harmful", ())
+        for row in tables.get(f"{start}_probes_harmful", ())
         if row["component"] == 1
     }
     means = {
         row["hidden_index"]: row["auroc"]
-        for row in tables.get("residual_baselines_harmful", ())
+        for row in tables.get(f"{start}_baselines_harmful", ())
         if row["baseline"] == "difference in means"
     }
     within = {
         row["hidden_index"]: row
-        for row in tables.get("residual_shares", ())
+        for row in tables.get(f"{start}_shares", ())
         if row["direction"].endswith("-C1")
     }
-    named = tables.get("residual_names", ())
+    named = tables.get(f"{start}_names", ())
     return [
         {
             "hidden index": h,
@@ -46,7 +47,7 @@ def by_depth(tables: Mapping[str, Sequence[Row]]) -> list[dict[str, Any]]:
             "means": "n/a" if h not in means else _short(means[h]),
             "named": _named(named, h),
         }
-        for row in tables["residual_layers"]
+        for row in tables[f"{start}_layers"]
         for h in (row["hidden_index"],)
     ]
 
