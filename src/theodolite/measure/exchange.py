@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final, Self
 
 import numpy as np
@@ -66,13 +67,17 @@ class Exchange:
             scheme += ", as the groups leave too few arrangements"
         return cls(labels, (tuple(np.arange(len(labels))[:, None]),), scheme)
 
+    @cached_property
+    def _places(self) -> tuple[Rows | None, ...]:
+        """The rows of each block's units, axes (unit, row); None where units differ in size."""
+        return tuple(np.stack(b) if _of_one_size(b) else None for b in self.blocks)
+
     def draw(self, rng: np.random.Generator) -> Labels:
         """Return the labels exchanged at random, axis (row)."""
         drawn = self.labels.copy()
-        for block in self.blocks:
+        for block, places in zip(self.blocks, self._places, strict=True):
             order = rng.permutation(len(block))
-            if _of_one_size(block):
-                places = np.stack(block)
+            if places is not None:
                 drawn[places] = self.labels[places[order]]
             else:
                 for unit, other in zip(block, order, strict=True):
