@@ -145,9 +145,8 @@ def _side_by_side(table: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _change(row: Mapping[str, Any], unit: float, mark: str = "") -> str:
     """Return a change with its ends and the adjusted p-value."""
-    value, low, high, p = (
-        row.get(name) for name in ("change", "change_low", "change_high", "p_holm")
-    )
+    value, low, high = (row[f"change{end}"] for end in ("", "_low", "_high"))
+    p = row.get("p_holm")
     if value is None:
         return ""
     ends = "" if low is None else f" [{low * unit:.0f}, {high * unit:.0f}]"
