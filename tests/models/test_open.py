@@ -325,6 +325,7 @@ def test_modules_that_an_adapter_saves_whole_are_put_in(saved: Path, tmp_path: P
         assert torch.equal(end.weight, weights[f"base_model.model.{name}.weight"])
 
 
+@pytest.mark.filterwarnings("ignore:Setting `save_embedding_layers`")
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -337,4 +338,18 @@ def test_embeddings_saved_beside_an_adapter_are_refused(
     more: dict[str, Any], named: str, saved: Path, tmp_path: Path
 ) -> None:
     message = refusal(saved, adapter=save_adapter(tmp_path / "beside", saved, **more))
-    assert named in message
+    assert named in message and "save_embedding_layers=False" in message
+    assert "Open the base model" not in message
+
+
+def test_an_adapter_of_a_grown_vocabulary_says_what_does_not_fit(
+    saved: Path, tmp_path: Path
+) -> None:
+    folder = save_adapter(tmp_path / "grown", saved, modules_to_save=["lm_head"])
+    name = "adapter_model.safetensors"
+    weights = load_file(folder / name)
+    head = weights["base_model.model.lm_head.weight"]
+    weights["base_model.model.lm_head.weight"] = torch.cat([head, head[:2]])
+    save_file(weights, folder / name, metadata={"format": "pt"})
+    message = refusal(saved, adapter=folder)
+    assert "does not fit this model: size mismatch for" in message and "lm_head" in message

@@ -72,26 +72,38 @@ def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
     Returns: the causal language model, changed in place.
 
     Raises:
-        ModelError: the adapter was made for another model.
+        ModelError: the adapter was made for another model, or holds whole embeddings that its
+            config does not speak of.
     """
     from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
+    vocabulary = _vocabulary(module)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # refused below
             wrapped = PeftModel.from_pretrained(module, str(folder))
     except (ValueError, RuntimeError, KeyError, TypeError) as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+        # The first line may only announce those that say what does not fit.
+        said = [line.strip().rstrip(".") for line in str(error).strip().splitlines()]
+        what = next((line for line in said if not line.endswith(":")), type(error).__name__)
         raise ModelError(
             f"The adapter '{escape(str(folder), 160)}' does not fit this model: "
-            f"{escape(lines[0].rstrip('.'), 160)}.",
+            f"{escape(what, 240)}.",
             fix="Open the base model it was trained on.",
         ) from error
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         # Left to itself, peft asks the hub whether the vocabulary has grown.
         own = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
         strangers = set(own) ^ set(file.keys())
+    whole = strangers & vocabulary - set(own)
+    if whole and whole == strangers:
+        raise ModelError(
+            f"The adapter '{escape(str(folder), 160)}' also holds whole weights of the vocabulary "
+            f"('{escape(min(whole), 120)}'), which its config does not name and nothing reads.",
+            fix="Save it again with save_embedding_layers=False; if they were trained, name their "
+            "modules in modules_to_save.",
+        )
     if strangers:  # peft would leave them out, or at their random start
         raise ModelError(
             f"The adapter '{escape(str(folder), 160)}' does not fit this model: "
@@ -100,3 +112,11 @@ def apply_adapter(module: Any, folder: Path, *, merge: bool) -> Any:
             fix="Open the base model it was trained on.",
         )
     return wrapped.merge_and_unload() if merge else wrapped.base_model.model
+
+
+def _vocabulary(module: Any) -> set[str]:
+    """Return what peft calls the weights of the embeddings and of the output layer in a file."""
+    ends = (module.get_input_embeddings(), module.get_output_embeddings())
+    names = [name for name, each in module.named_modules() if any(each is end for end in ends)]
+    kinds = ("", ".base_layer")
+    return {f"base_model.model.{name}{kind}.weight" for name in names for kind in kinds}
