@@ -22,6 +22,7 @@ from theodolite.mechanism.states import States, read_states
 from theodolite.mechanism.steering.benign import BenignStates
 from theodolite.mechanism.steering.edits import Edit, intervene
 from theodolite.mechanism.triggers.replies import first_token_odds
+from theodolite.runs.progress import SilentProgress
 
 if TYPE_CHECKING:
     from theodolite.mechanism.lens.vocabulary import TokenClasses
@@ -106,10 +107,13 @@ def style_clamp(
     }
     ranges = BenignStates.read(model, benign, list(edits.values()), position=POSITION, **kept)
     asked = [[p for each in styles for p in _in_style(side, each)] for side in chosen]
+    progress = kept.pop("progress") or SilentProgress()
+    progress.start("clamps", len(edits))
     separations = {0: _separation(model, asked, classes, kept)}
     for depth, edit in edits.items():
         with intervene(model, edit, ranges):
             separations[depth] = _separation(model, asked, classes, kept)
+        progress.advance()
     best = max(tried, key=lambda depth: separations[depth])
     return StyleClamp(edits[best], ranges, separations)
 

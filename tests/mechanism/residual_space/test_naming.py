@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,7 @@ def test_a_planted_theme_is_named_and_predicts(what: dict[str, object], words: s
     assert label.words == words
     (accuracy,) = validate([label], ["L3-C1"], TEST, new, seed=0)
     assert accuracy.value is not None and accuracy.value > 0.8
-    if accuracy.value < 1:  # without a single wrong pair no spread can be judged
-        assert accuracy.low is not None and accuracy.low > 0.5
+    assert accuracy.low is not None and accuracy.low > 0.5
     assert accuracy.floor is not None and accuracy.floor.value == 0.5
 
 
@@ -127,6 +128,20 @@ def test_the_frame_has_a_row_per_direction() -> None:
     (row,) = naming.frame()
     assert row["label"] == "harm" and row["accuracy"] > 0.8 and row["relevant_words"] == "bomb"
     assert row["holds"] == (row["accuracy_low"] is not None)
+
+
+def test_a_label_that_is_always_right_is_judged_by_its_goals() -> None:
+    new = made_projections(TEST, noise=0.01, seed=2, harm=50.0)
+    label = Label("harm", "harm", "harm", 1, 2.0, 3.0, 1.0)
+    (right,) = validate([label], ["L3-C1"], TEST, new, seed=0)
+    goals = len(set(TEST.clusters))
+    assert (right.value, right.n_clusters) == (1.0, goals)
+    assert (right.low, right.high) == (pytest.approx(goals / (goals + 1.959964**2)), 1.0)
+    assert named(right).holding == ("L3-C1",)
+    assert named(right).p_adjusted["L3-C1"] == 0.5**goals
+    (wrong,) = validate([replace(label, sign=-1)], ["L3-C1"], TEST, new, seed=0)
+    assert wrong.value == 0.0 and wrong.high is not None and wrong.high < 0.5
+    assert named(wrong).holding == () and named(wrong).p_adjusted["L3-C1"] == 1.0
 
 
 def told(value: float, low: float | None, high: float | None) -> Measurement:

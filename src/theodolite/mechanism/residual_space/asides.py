@@ -36,6 +36,7 @@ from theodolite.mechanism.residual_space.figures import (
 from theodolite.mechanism.residual_space.study import Study
 from theodolite.mechanism.steering.edits import Edit
 from theodolite.mechanism.steering.sweep import steer_sweep
+from theodolite.runs.progress import SilentProgress
 
 if TYPE_CHECKING:
     from theodolite.measure.measurement import Measurement
@@ -144,10 +145,13 @@ def flow(
     prompts = some_test_prompts(study, pairs, bare=True)
     bases = {h: study.space.directions(h, FLOW_COMPONENTS) for h in study.space.hidden_indices}
     depths = [h for h in sorted(bases) if h > 1 and bases[h] and bases.get(h - 1)]
+    progress = kept.pop("progress", None) or SilentProgress()
+    progress.start("earlier directions", len(depths))
+    traced = []
     try:
-        traced = [
-            trace_earlier(model, prompts, bases[h], bases[h - 1], seed=seed, **kept) for h in depths
-        ]
+        for h in depths:
+            traced.append(trace_earlier(model, prompts, bases[h], bases[h - 1], seed=seed, **kept))
+            progress.advance()
     except CapabilityError as error:
         why = f"{error.what}: {error.why}"
         return {"limits": [f"Where a direction comes from is left out: {why}."]}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 
+from theodolite.measure.closed_form import wilson
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.multiple import holm
 from theodolite.mechanism.lens.logit_lens import top_tokens
@@ -132,11 +133,22 @@ class Naming:
 
 
 def _guessed(accuracy: Measurement) -> float:
-    """Return the chance of so high an accuracy by guessing, from the spread of the resamples."""
+    """Return the chance of so high an accuracy by guessing, from the spread of the resamples.
+
+    Where every goal is told right there is no spread, and each was one guess.
+    """
     if accuracy.value is None or accuracy.low is None or accuracy.high is None:
         return 1.0
+    if accuracy.method == "wilson" and accuracy.n_clusters is not None:
+        return CHANCE**accuracy.n_clusters if accuracy.value == 1.0 else 1.0
     spread = (accuracy.high - accuracy.low) / (2 * NormalDist().inv_cdf((1 + accuracy.level) / 2))
     return 1 - NormalDist().cdf((accuracy.value - CHANCE) / spread)
+
+
+def _fewest_goals(theme: Theme, design: StyleDesign) -> int:
+    """Return the goals on the side of a theme that has fewer."""
+    sides = zip(*theme.parts(), strict=True)
+    return min(len({design.clusters[i] for rows in side for i in rows}) for side in sides)
 
 
 def choose_labels(
@@ -232,6 +244,13 @@ def validate(
                 resamples=resamples,
             )
         )
+        goals, method = len(set(design.clusters)), "expanded percentile bootstrap"
+        if not np.isfinite(low) and value in (0.0, 1.0):
+            # Resamples of goals that are all told right do not vary: goals are counted instead.
+            goals = _fewest_goals(theme, design)
+            counted = wilson(value * goals, goals, level)
+            if counted is not None:
+                low, high, method = counted.low, counted.high, counted.method
         known = np.isfinite(low)
         found.append(
             Measurement(
@@ -239,11 +258,11 @@ def validate(
                 value,
                 "accuracy",
                 n=sum(len(a) + len(b) for a, b in theme.parts()),
-                n_clusters=len(set(design.clusters)),
+                n_clusters=goals,
                 low=low if known else None,
                 high=high if known else None,
                 level=level,
-                method="expanded percentile bootstrap" if known else None,
+                method=method if known else None,
                 floor=Floor("chance", CHANCE),
                 range=(0.0, 1.0),
                 reason=f"label chosen on other goals: {label.words}"
