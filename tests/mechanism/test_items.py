@@ -18,7 +18,8 @@ from theodolite.data.bundled import bundled
 from theodolite.data.prompts import Message, Prompt, PromptSet
 from theodolite.data.styles import STYLES, styled
 from theodolite.errors import ConfigError, DataError
-from theodolite.mechanism.items import Items, make_items, near_pairs
+from theodolite.mechanism.items import Items, make_items
+from theodolite.mechanism.near_duplicates import near_pairs
 
 BREAD = "Write a recipe for a loaf of bread with seeds."
 BOAT = "Describe a small boat on a quiet lake at dawn."
@@ -73,6 +74,16 @@ def test_groups_equal_the_oracle_in_any_order(rows: list[Any], shuffle: random.R
     shuffle.shuffle(made)
     items = make_items({"benign": made[:1], "harmful": made[1:]}, dedupe=False)
     assert dict(zip(items.ids, items.groups, strict=True)) == expected
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 0, 2, 3), (3, 2, 1, 0)])
+def test_a_goal_in_two_wordings_is_tied_by_either(order: tuple[int, ...]) -> None:
+    """A bare request speaks for itself, whichever wording of its goal stands first."""
+    goals = [("one", BREAD), ("one", BOAT), ("one", BREAD), ("two", BREAD)]
+    made = [Prompt(f"p{i}", text=text, goal_id=goal) for i, (goal, text) in enumerate(goals)]
+    rows = [made[i] for i in order]
+    items = make_items({"benign": rows[:1], "harmful": rows[1:]}, dedupe=False)
+    assert set(items.groups) == {"p0"}
 
 
 def test_twins_are_tied_and_none_is_dropped() -> None:

@@ -21,17 +21,21 @@ from numpy.typing import NDArray
 from theodolite.data.prompts import BENIGN, HARMFUL, Prompt, shown
 from theodolite.data.styles import PLAIN, STYLES
 from theodolite.errors import ConfigError, DataError
+from theodolite.mechanism.near_duplicates import (
+    Pairs,
+    alike,
+    near_pairs,
+    near_repeats,
+    style_of,
+    without_wrappers,
+)
 from theodolite.text.hashing import content_key
 from theodolite.text.normalise import normalise
 
 JAILBREAK = "jailbreak"
 UNNAMED = "unnamed"  # the source of prompts that name none
-GRAM = 5  # characters
-NEAR = 0.8  # Jaccard similarity above which two requests count as one
 _ORDER = {BENIGN: 0, HARMFUL: 2, JAILBREAK: 3}  # any other class stands at 1
 _FAMILIES = {style.name: style.family for style in STYLES}
-_ROWS = 512  # of the similarity matrix at a time
-Pairs = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +162,10 @@ def make_items(
     names = [name for name, members in drafts.items() for _ in members]
     wording = [_wording(prompt) for prompt in prompts]
     exact, contradicted = _repeats(wording, names)
-    pairs = _alike(prompts, names, near_pairs(_without_wrappers(prompts, wording)))
+    pairs = alike(prompts, names, near_pairs(without_wrappers(prompts, wording)))
     dropped = exact | contradicted if dedupe else set()
-    kinds = [(name, _style(prompt)) for name, prompt in zip(names, prompts, strict=True)]
-    near = _near_repeats(pairs, kinds, dropped) if dedupe else set()
+    kinds = [(name, style_of(prompt)) for name, prompt in zip(names, prompts, strict=True)]
+    near = near_repeats(pairs, kinds, dropped) if dedupe else set()
     kept = _first([i for i in range(len(prompts)) if i not in dropped | near], names, limit)
     stay = set(kept)
     across = [(i, j) for i, j in pairs.tolist() if {i, j} <= stay and names[i] != names[j]]
@@ -202,83 +206,19 @@ def _gather(
     )
 
 
-def near_pairs(texts: Sequence[str]) -> Pairs:
-    """Return the pairs of texts whose character 5-grams have a Jaccard similarity above 0.8.
-
-    Returns: int (pair, 2), first < second, in ascending order.
-
-    Note: a text shorter than 5 characters is one gram of its own; case does not count.
-    """
-    from scipy.sparse import csr_matrix
-
-    grams = [_grams(text.lower()) for text in texts]
-    columns: dict[str, int] = {}
-    places = [columns.setdefault(gram, len(columns)) for found in grams for gram in found]
-    sizes = np.array([len(found) for found in grams])
-    matrix = csr_matrix(
-        (np.ones(len(places), np.int32), places, np.concatenate([[0], np.cumsum(sizes)])),
-        shape=(len(texts), len(columns)),
-    )
-    pairs = []
-    for start in range(0, len(texts), _ROWS):
-        shared = (matrix[start : start + _ROWS] @ matrix.T).tocoo()
-        first, second = shared.row + start, shared.col
-        union = sizes[first] + sizes[second] - shared.data
-        near = (first < second) & (shared.data > NEAR * union)
-        pairs.append(np.stack([first[near], second[near]], axis=1).astype(np.int64))
-    found = np.concatenate([*pairs, np.zeros((0, 2), np.int64)])
-    return found[np.lexsort((found[:, 1], found[:, 0]))]
-
-
-def _alike(prompts: Sequence[Prompt], names: Sequence[str], pairs: Pairs) -> Pairs:
-    """Return the pairs that are alike in what they ask for: a goal speaks by its bare form.
-
-    One style may have several wrappers, so that forms of different goals share nearly all words.
-    """
-    bare: dict[tuple[str, str], int] = {}
-    for i, (prompt, name) in enumerate(zip(prompts, names, strict=True)):
-        if _style(prompt) == PLAIN:
-            bare.setdefault((prompt.goal_id or prompt.id, name), i)
-    home = [
-        bare.get((prompt.goal_id or prompt.id, name), i)
-        for i, (prompt, name) in enumerate(zip(prompts, names, strict=True))
-    ]
-    near = {(i, j) for i, j in pairs.tolist()}
-    kept = [
-        home[i] == home[j] or (min(home[i], home[j]), max(home[i], home[j])) in near
-        for i, j in pairs.tolist()
-    ]
-    return np.asarray(pairs[np.array(kept, bool)])
-
-
-def _grams(text: str) -> set[str]:
-    return {text[i : i + GRAM] for i in range(max(len(text) - GRAM + 1, 1))}
-
-
 def _class_order(name: str) -> tuple[int, str]:
     return (_ORDER.get(name, 1), name)
 
 
-def _style(prompt: Prompt) -> str:
-    return prompt.style or PLAIN
-
-
 def _source(prompt: Prompt, name: str) -> str:
-    if name == JAILBREAK and _style(prompt) != PLAIN:
-        return _FAMILIES.get(_style(prompt), _style(prompt))
+    if name == JAILBREAK and style_of(prompt) != PLAIN:
+        return _FAMILIES.get(style_of(prompt), style_of(prompt))
     return prompt.source or UNNAMED
 
 
 def _wording(prompt: Prompt) -> str:
     """Return all that is said: two chats that end in the same turn are not the same request."""
     return normalise("\n".join(message["content"] for message in prompt.as_messages()))
-
-
-def _wrapper(prompt: Prompt) -> str | None:
-    """Return what other prompts share on purpose: a style, or a system turn."""
-    if _style(prompt) != PLAIN:
-        return prompt.style
-    return "\n".join(m.content for m in prompt.messages or () if m.role == "system") or None
 
 
 def _key(prompts: Sequence[Prompt], names: Sequence[str], groups: Sequence[str]) -> str:
@@ -324,40 +264,6 @@ def _repeats(wording: Sequence[str], names: Sequence[str]) -> tuple[set[int], se
         where.setdefault(text, set()).add(name)
     twice = {i for i, text in enumerate(wording) if len(where[text]) > 1}
     return repeated - twice, twice
-
-
-def _near_repeats(pairs: Pairs, kinds: Sequence[tuple[str, str]], gone: set[int]) -> set[int]:
-    """Return the items that are nearly an earlier one of their class and style that stays."""
-    near: set[int] = set()
-    for first, second in sorted(pairs.tolist(), key=lambda pair: (pair[1], pair[0])):
-        if kinds[first] == kinds[second] and not {first, second} & (gone | near):
-            near.add(second)
-    return near
-
-
-def _without_wrappers(prompts: Sequence[Prompt], wording: Sequence[str]) -> list[str]:
-    """Return what differs between the requests in one wrapper: the words inside it."""
-    wrapped: dict[str, list[int]] = {}
-    for i, prompt in enumerate(prompts):
-        wrapper = _wrapper(prompt)
-        if wrapper is not None:
-            wrapped.setdefault(wrapper, []).append(i)
-    inner = list(wording)
-    for members in wrapped.values():
-        texts = {wording[i] for i in members}
-        if len(texts) > 1:
-            start = _shared_start(texts)
-            end = _shared_start([text[start:][::-1] for text in texts])
-            for i in members:
-                inner[i] = wording[i][start : len(wording[i]) - end]
-    return inner
-
-
-def _shared_start(texts: Iterable[str]) -> int:
-    """Return how many characters all texts have in common at their start."""
-    first, last = min(texts), max(texts)
-    apart = (i for i, (a, b) in enumerate(zip(first, last)) if a != b)  # first may be the shorter
-    return next(apart, min(len(first), len(last)))
 
 
 def _groups(prompts: Sequence[Prompt], pairs: Pairs) -> list[int]:
