@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -211,10 +211,20 @@ def official_rows() -> list[TrainingRow]:
     ]
 
 
+@pytest.fixture
+def all_cores() -> Iterator[None]:
+    """Small tests take one thread each; a real model takes what there is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
+@pytest.mark.usefixtures("all_cores")
 def test_smollm2_learns_a_direction_that_carries_the_label(tmp_path: Path) -> None:
-    began = time.process_time()
+    began, started = time.process_time(), time.monotonic()
     rows = [*official_rows(), *rows_of(bundled("refusal")), *rows_of(bundled("safety_training"))]
     everyday = [row for row in rows if is_plain(row)]
     unseen = [*[row for row in rows if row.split == "test"], *everyday[-PLAIN_UNSEEN:]]
@@ -234,7 +244,10 @@ def test_smollm2_learns_a_direction_that_carries_the_label(tmp_path: Path) -> No
     prompts = framed([*harmful, *benign], "train") + framed(unseen, "test")
     found = dominant_direction("smollm2", run.path / "adapter", prompts)
     seconds = time.process_time() - began
-    print(f"{len(harmful)} + {len(benign)} rows, {len(unseen)} unseen, {seconds:.0f} s of one core")
+    print(
+        f"{len(harmful)} + {len(benign)} rows, {len(unseen)} unseen, {seconds:.0f} s of one core, "
+        f"{time.monotonic() - started:.0f} s in all"
+    )
     print(found)
     assert found.area >= 0.85
     assert found.area > found.random_high
