@@ -16,6 +16,7 @@ SETS: Final = {
     "refusal": (1, ("harmful.jsonl", "benign.jsonl")),
     "passages": (1, ("passages.jsonl",)),
     "safety_training": (2, ("harmful.jsonl", "benign.jsonl")),
+    "course_correction": (1, ("topic.jsonl", "benign.jsonl", "everyday.jsonl")),
 }
 
 
@@ -42,6 +43,10 @@ def bundled(name: str) -> PromptSet:
     without a twin, in many forms, for training only (train and val): no goal of "refusal" is in it.
 
     "passages" holds 40 short paragraphs of everyday English that have nothing to do with harm.
+
+    "course_correction" holds requests with replies to begin for a model: 108 for moon cheese
+    recipes, a harmless stand-in labelled harmful, with a refusal each; 108 twins about cheese; and
+    64 about everyday things. `meta` holds the `reply` and the `refusal`; train and test by goal.
 
     Raises:
         DataError: there is no set of this name.
