@@ -27,6 +27,8 @@ METHOD_VERSION = 1
 """Raised when the same request gets another answer than before; part of every key."""
 
 DEFAULT_MAX_TOKENS = 2048
+CLOSED = "closed"
+"""The mark of a last assistant turn that is over: the model is asked for another one."""
 DECODINGS = ("greedy", "sampling")
 
 # Settings of inspect_ai that change an answer and that the engine does not have.
@@ -205,13 +207,17 @@ def encode_request(
 ) -> Request:
     """Render and tokenise a chat; a last turn of the assistant is continued.
 
+    A last turn that carries `metadata["theodolite"] = "closed"` is ended, and a new one opened.
+
     Raises:
         DataError: the prompt fills the model's context window.
     """
     from theodolite.models.chat import encode
 
     turns = chat_turns(messages)
-    prefilled = bool(turns) and turns[-1]["role"] == "assistant"
+    last = turns[-1] if turns else {}
+    closed = last.get("metadata", {}).get("theodolite") == CLOSED
+    prefilled = last.get("role") == "assistant" and not closed
     encoded = encode(model, turns, add_generation_prompt=not prefilled, continue_final=prefilled)
     if model.max_context is None:
         return Request(encoded, settings)

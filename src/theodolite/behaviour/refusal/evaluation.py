@@ -11,12 +11,13 @@ from theodolite.behaviour.refusal import responses, scoring
 from theodolite.behaviour.refusal.data import load_requests
 from theodolite.behaviour.refusal.judged import judge_quality
 from theodolite.behaviour.refusal.prompts import system_prompt
-from theodolite.behaviour.refusal.task import MAX_TOKENS, items_of, refusal_task, samples_of
+from theodolite.behaviour.refusal.task import MAX_TOKENS, items_of, refusal_task
 from theodolite.data.prompts import PromptSet
 from theodolite.errors import ConfigError, DataError
 from theodolite.judging.offline_quality import offline_quality
 from theodolite.measure.measurement import Measurement
 from theodolite.providers.evaluate import evaluate as run_task
+from theodolite.providers.log_samples import samples_of
 from theodolite.runs.figures import grouped_rates, interval_bars
 from theodolite.runs.panel import Figure, PanelResult, Progress, Sample
 from theodolite.runs.run import Run

@@ -28,6 +28,7 @@ from theodolite.behaviour.refusal.prompts import system_prompt
 from theodolite.behaviour.refusal.scoring import METHOD_VERSION, Item
 from theodolite.data.prompts import Prompt, PromptSet
 from theodolite.judging.refusal_judge import refusal_scorer
+from theodolite.providers.log_samples import samples_of
 from theodolite.providers.surface import one_sentence
 
 MAX_TOKENS = 48
@@ -145,12 +146,6 @@ def refusal_verdict(seed: int = 0) -> Scorer:
     offline scorer.
     """
     return refusal_scorer(seed=seed)
-
-
-def samples_of(log: EvalLog) -> list[EvalSample]:
-    """Return the samples of a log in the order of the requests; inspect sorts them by id."""
-    place = {name: i for i, name in enumerate(log.eval.dataset.sample_ids or ())}
-    return sorted(log.samples or (), key=lambda sample: (sample.epoch, place[sample.id]))
 
 
 def items_of(log: EvalLog) -> list[Item]:
