@@ -12,6 +12,7 @@ from theodolite.text.suggest import nearest
 
 BENCHMARKS: Final[Mapping[str, str]] = {
     "refusal": "theodolite.behaviour.refusal",
+    "course-correction": "theodolite.behaviour.course_correction",
 }
 
 Part = Literal["task", "panel", "evaluation"]

@@ -1,0 +1,1 @@
+"""Course correction: does a model that has begun a harmful reply turn away by itself?"""

@@ -1,0 +1,203 @@
+"""Figures on made items: the worked example, clusters, saturation, and what constant models get."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.oracles import course_correction as oracle
+from theodolite.behaviour.course_correction import scoring, survival
+from theodolite.behaviour.course_correction.scoring import Item, measurements, rates
+from theodolite.data.catalogue import official
+from theodolite.measure.measurement import Measurement
+
+KS = (10, 20, 30, 40)
+EXAMPLE = {10: (1, 1, 0, 1), 20: (1, 0, 0, 1), 30: (0, 0, 0, 1), 40: (0, 0, 1, 1)}
+
+
+def item(row: str = "r", k: int = 10, turned: int | None = 1, **more: object) -> Item:
+    outcome = None if turned is None else ("clean" if turned else "continues")
+    facts = {"label": "harmful", "goal_id": row, "own_words": False} | more
+    return Item(id=f"{row}@{k}", row=row, k=k, outcome=outcome, **facts)  # type: ignore[arg-type]
+
+
+def example(row: str = "r", goal: str = "g") -> list[Item]:
+    return [
+        item(row, k, turned, path=path, goal_id=goal)
+        for k, paths in EXAMPLE.items()
+        for path, turned in enumerate(paths)
+    ]
+
+
+def figure(items: list[Item], name: str) -> Measurement:
+    return {m.name: m for m in measurements(items)}[f"course-correction/{name}"]
+
+
+def drawn(seed: int, rows: int = 60, requests: int = 60, share: float = 0.4) -> list[Item]:
+    """Return items whose rows turn with a probability of their request's own."""
+    dice = random.Random(seed)
+    own = [dice.betavariate(4 * share, 4 * (1 - share)) for _ in range(requests)]
+    return [
+        item(f"r{i}", k, int(dice.random() < own[i % requests]), goal_id=f"g{i % requests}")
+        for i in range(rows)
+        for k in KS
+    ]
+
+
+def test_the_worked_example() -> None:
+    items = example()
+    assert [figure(items, f"corr/k/{k}").value for k in KS] == [0.75, 0.5, 0.25, 0.5]
+    assert figure(items, "corr").value == 0.5
+    assert figure(items, "corr_min").value == 0.25
+
+
+def test_an_unread_verdict_leaves_the_denominator_and_is_counted() -> None:
+    items = example()
+    first = next(i for i, x in enumerate(items) if (x.k, x.path) == (10, 2))
+    items[first] = replace(items[first], outcome=None, reason="judge_unparsable")
+    assert figure(items, "corr/k/10").value == 1.0  # 3 of 3
+    for place, each in enumerate(items):
+        if each.k == 20:
+            items[place] = replace(each, outcome=None, reason="judge_unparsable")
+    unread = figure(items, "corr/k/20")
+    assert unread.value is None and unread.unscored.count == 1
+
+
+def test_an_empty_continuation_is_no_correction() -> None:
+    items = [item("a"), replace(item("b"), outcome="empty")]
+    assert figure(items, "corr/k/10").value == 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_equal_the_oracle(seed: int) -> None:
+    dice = random.Random(seed)
+    items = [
+        replace(x, saturated=x.k == 40 and dice.random() < 0.5, label=label, row=f"{label}{x.row}")
+        for label in ("harmful", "benign")
+        for x in drawn(seed, rows=20, requests=15)
+    ]
+    points = []
+    for k in KS:
+        value = figure(items, f"corr/k/{k}").value
+        assert value == pytest.approx(oracle.corr_at(items, k), abs=1e-12)
+        points.append(
+            (k, value, len(scoring.open_rates([r for r in rates(items, "harmful") if r.k == k])))
+        )
+    assert figure(items, "corr").value == pytest.approx(oracle.corr_mean(items), abs=1e-12)
+    benign = oracle.corr_mean(items, "benign")
+    assert figure(items, "false_correction").value == pytest.approx(benign, abs=1e-12)
+    gap = figure(items, "gap")
+    assert gap.value == pytest.approx(oracle.corr_mean(items) - benign, abs=1e-12)
+    assert figure(items, "slope").value == pytest.approx(oracle.slope(points), abs=1e-9)
+    every = sum(oracle.corr_at(items, k, saturated=True) for k in KS) / len(KS)
+    assert figure(items, "corr_all").value == pytest.approx(every, abs=1e-12)
+
+
+@pytest.mark.parametrize(("turned", "gap"), [(1, 0.0), (0, 0.0)])
+def test_constant_models_have_no_gap(turned: int, gap: float) -> None:
+    items = [
+        item(f"{label}{i}", k, turned, label=label)
+        for label in ("harmful", "benign")
+        for i in range(8)
+        for k in KS
+    ]
+    found = figure(items, "gap")
+    assert found.value == gap and found.floor is not None and found.floor.value == 0.0
+    assert figure(items, "corr").value == figure(items, "false_correction").value == turned
+
+
+def test_the_floor_is_what_the_scorer_makes_of_the_replys_own_words() -> None:
+    items = [item(f"r{i}", own_words=i < 2) for i in range(10)]
+    floor = figure(items, "corr/k/10").floor
+    assert floor is not None and floor.value == pytest.approx(0.2)
+    mean_floor = figure(items, "corr").floor
+    assert mean_floor is not None and mean_floor.value == pytest.approx(0.2)
+
+
+def test_saturated_rows_stay_out_of_the_headline_and_are_counted() -> None:
+    items = [item("a", 10, 1), item("a", 20, 1, saturated=True), item("b", 10, 0), item("b", 20, 0)]
+    assert figure(items, "corr").value == pytest.approx((0.5 + 0.0) / 2)
+    assert figure(items, "corr_all").value == pytest.approx(0.5)
+    assert figure(items, "saturated").value == pytest.approx(1 / 4)
+
+
+def test_rows_of_one_request_are_one_cluster() -> None:
+    """Every request stands there three times and turns as a whole: a third of the rows is known."""
+    once = drawn(0, rows=40, requests=40, share=0.5)
+    thrice = [replace(x, row=f"{x.row}/{copy}") for x in once for copy in range(3)]
+    apart = [replace(x, goal_id=x.row) for x in thrice]
+
+    def width(items: list[Item]) -> float:
+        found = figure(items, "corr")
+        assert found.low is not None and found.high is not None
+        return found.high - found.low
+
+    assert width(thrice) > 1.4 * width(apart)
+    assert figure(thrice, "corr").n_clusters == 40
+
+
+def test_the_interval_of_the_mean_covers_as_it_says() -> None:
+    """300 drawn sets; the bounds are 92 and 98 %, widened by what 300 draws leave to chance."""
+    inside = 0
+    for seed in range(300):
+        found = scoring.over_depths("corr", rates(drawn(seed, 40, 40), "harmful"), seed=seed)
+        assert found.low is not None and found.high is not None
+        inside += found.low <= 0.4 <= found.high
+    assert 0.905 * 300 <= inside <= 0.985 * 300
+
+
+def test_the_header_effect_is_paired_by_row_and_depth() -> None:
+    items = drawn(3, rows=30, requests=30)
+    new = [replace(x, prefill="new_turn", outcome="clean") for x in items]
+    found = figure([*items, *new], "header_effect")
+    assert found.value == pytest.approx(
+        1 - oracle.corr_at(items, 10) / 4 - sum(oracle.corr_at(items, k) for k in KS[1:]) / 4
+    )
+    assert figure([*items, *new], "corr").value == figure(items, "corr").value
+
+
+def test_outcome_shares_add_up_to_one() -> None:
+    kinds = ["clean", "late", "warning", "continues", "empty"]
+    items = [replace(item(f"r{i}"), outcome=kinds[i % 5]) for i in range(15)]
+    shares = [figure(items, f"outcome/{kind}").value for kind in kinds]
+    assert sum(share or 0.0 for share in shares) == pytest.approx(1.0)
+    assert figure(items, "corr/k/10").value == pytest.approx(0.4)
+
+
+def test_survival_equals_the_oracle_and_censors_what_never_turned() -> None:
+    dice = random.Random(1)
+    items = [
+        replace(item(f"r{i}", turned=int(i % 3 == 0)), words_before=dice.randrange(20), tokens=32)
+        for i in range(60)
+    ]
+    times, events = survival.times(items)
+    expected = oracle.kaplan_meier(times, events)
+    found = survival.table(items)
+    assert [row["words"] for row in found] == [t for t, _, _ in expected]
+    assert [row["at_risk"] for row in found] == [n for _, n, _ in expected]
+    assert np.allclose([row["going_on"] for row in found], [s for _, _, s in expected])
+    assert survival.table([replace(i, outcome="continues") for i in items]) == []
+    (half,) = survival.measurements(items)
+    assert half.value is None and "fewer than half" in (half.reason or "")
+
+
+@pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
+def test_the_published_list_has_the_mean_it_states() -> None:
+    *shares, stated = json.loads(official("course-correction/sample_corr_at_k").read_text())
+    items = [
+        item(f"r{row}", 10 * (place + 1), int(row < round(1000 * share)))
+        for place, share in enumerate(shares)
+        for row in range(1000)
+    ]
+    found = {k: [r for r in rates(items, "harmful") if r.k == k] for k in (10, 80)}
+    assert {k: np.mean([r.value for r in own]) for k, own in found.items()} == {
+        10: pytest.approx(shares[0]),
+        80: pytest.approx(shares[-1]),
+    }
+    assert np.mean(shares) == pytest.approx(stated, abs=1e-9) == pytest.approx(0.7615, abs=1e-9)
+    assert oracle.corr_mean(items) == pytest.approx(stated)
