@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from theodolite.errors import ConfigError
+from tests.training.made_groups import made_groups
+from theodolite.data.preference_groups import write_groups
+from theodolite.errors import ConfigError, TheodoliteError
 from theodolite.runs.config import config_toml
 from theodolite.training.recipe import Recipe, load_recipe
 from theodolite.training.sources import gather_rows
@@ -47,6 +49,20 @@ WRONG = {
     "not finite": ("weight_decay = nan\n" + GOOD, "weight_decay"),
     "dtype": ('dtype = "float16"\n' + GOOD, "bfloat16"),
     "packed pairs": ("packing = true\n" + GOOD.replace("ssft-chat", "dpo"), "packed"),
+    "packed orders": ("packing = true\n" + GOOD.replace("ssft-chat", "listwise"), "packed"),
+    "ranking": ('ranking = "pair"\n' + GOOD, "'plackett-luce'"),
+    "ranking of one answer": ('ranking = "plackett-luce"\n' + GOOD, "belongs to listwise"),
+    "normalised pairs": (
+        "length_normalised = true\n" + GOOD.replace("ssft-chat", "dpo"),
+        "`length_normalised` belongs to listwise, and the method is dpo",
+    ),
+    "sft_weight": ("sft_weight = 0.1\n" + GOOD, "belongs to dpo and listwise"),
+    "sft_weight below 0": (
+        "sft_weight = -0.1\n" + GOOD.replace("ssft-chat", "dpo"),
+        "`sft_weight` is -0.1",
+    ),
+    "form": (GOOD + 'form = "pairs"\n', "`data.form` belongs to dpo"),
+    "unknown form": (GOOD + 'form = "conditionel"\n', "conditional"),
     "half a penalty": (GOOD + "[penalty]\nmu = 0.1\n", "both"),
     "penalty": (
         GOOD.replace("ssft-chat", "dpo") + '[penalty]\nmu = 0.1\nsubspace = "s"\n',
@@ -68,3 +84,26 @@ def test_the_recipe_of_the_documentation_can_be_used(tmp_path: Path) -> None:
     found = recipe(tmp_path, sample)
     rows = gather_rows(found)
     assert len(rows.used("train")) == 96 and len(rows.used("val")) == 48
+
+
+def test_the_recipe_for_groups_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    (sample,) = (
+        part.split("```")[0]
+        for part in page.split("```toml\n")[1:]
+        if 'method = "listwise"' in part
+    )
+    write_groups(tmp_path / "groups.jsonl", made_groups())
+    for method in ("listwise", "dpo", "ssft-chat"):
+        text = sample.replace('"listwise"', f'"{method}"')
+        if method == "ssft-chat":
+            text = text.replace("sft_weight = 0.1\n", "")
+        rows = gather_rows(recipe(tmp_path, text))
+        assert rows.used("train") and rows.used("val")
+
+
+def test_rows_without_an_order_are_no_rows_of_listwise(tmp_path: Path) -> None:
+    for name in ("safety", "safety_training", "refusal"):
+        text = f'method = "listwise"\n[data]\nrows = ["bundled:{name}"]\n'
+        with pytest.raises(TheodoliteError, match="no ranked answers, and listwise needs them"):
+            gather_rows(recipe(tmp_path, text))

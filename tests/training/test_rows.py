@@ -61,6 +61,15 @@ WRONG = {
     "chat": ({**GOOD, "messages": []}, "chat"),
     "twice": (GOOD, "already used on line 1"),
 }
+RANKED = {**{k: v for k, v in GOOD.items() if k not in ("target", "rejected")}, "id": "r"}
+WRONG |= {
+    "begun": ({**GOOD, "begun": " "}, "'begun' is empty"),
+    "no list": ({**RANKED, "ranked": "a"}, "must be a list of answers"),
+    "no text": ({**RANKED, "ranked": ["a", 3]}, "must be text"),
+    "empty answer": ({**RANKED, "ranked": ["a", " "]}, "'ranked' is empty"),
+    "one answer": ({**RANKED, "ranked": ["a"]}, "at least two answers"),
+    "equal answers": ({**RANKED, "ranked": ["a", "b", "a"]}, "no two of them equal"),
+}
 
 
 @pytest.mark.parametrize(("record", "says"), WRONG.values(), ids=WRONG.keys())
@@ -69,6 +78,37 @@ def test_a_wrong_row_names_file_line_and_field(record: object, says: str, tmp_pa
     with pytest.raises(DataError) as refused:
         read_rows(path)
     assert says in str(refused.value) and "rows.jsonl, line 2" in str(refused.value)
+
+
+BEGUN = {**GOOD, "id": "s", "begun": "Sure, take"}
+UNFIT = {
+    "listwise": (GOOD, "row 'b0' has no ranked answers, and listwise needs them"),
+    "ssft-chat": ({**RANKED, "ranked": ["a", "b"]}, "has ranked answers, and ssft-chat has no use"),
+    "dpo": ({**RANKED, "ranked": ["a", "b"]}, "has ranked answers, and dpo has no use"),
+    "ssft-label": (BEGUN, "has a begun turn"),
+}
+
+
+@pytest.mark.parametrize("method", UNFIT)
+def test_a_row_that_a_method_cannot_use_names_file_and_line(method: str, tmp_path: Path) -> None:
+    record, says = UNFIT[method]
+    path = write(tmp_path / "rows.jsonl", record)
+    with pytest.raises(DataError) as refused:
+        read_rows(path, method)
+    assert says in str(refused.value) and "rows.jsonl, line 1" in str(refused.value)
+    assert len(read_rows(path)) == 1  # where no method is named, it is a row like any other
+
+
+def test_begun_and_ranked_are_written_and_read(tmp_path: Path) -> None:
+    rows = [
+        replace(made_row(0, harmful=False), begun=" Sure,\n", ranked=(" a", "b ", "c")),
+        replace(made_row(1, harmful=True), begun="Take"),
+    ]
+    assert read_rows(write_rows(tmp_path / "rows.jsonl", rows)) == rows
+    listed = {"ranked": ["a", "b"], "begun": "c"}
+    prompt = Prompt("a", "text", label="benign", goal_id="g", split="train", meta=listed)
+    (row,) = rows_of(PromptSet("few", (prompt,)))
+    assert row.ranked == ("a", "b") and row.begun == "c"
 
 
 def test_a_goal_in_two_splits_is_refused(tmp_path: Path) -> None:

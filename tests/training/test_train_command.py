@@ -15,11 +15,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.training.conftest import Training
+from tests.training.made_groups import made_groups
 from theodolite.cli.train import app
+from theodolite.data.preference_groups import write_groups
 from theodolite.errors import ConfigError
 from theodolite.runs.config import config_toml
 from theodolite.runs.run import Run
-from theodolite.training.recipe import Recipe
+from theodolite.training.recipe import Data, Recipe
 
 Recipes = Callable[..., Recipe]
 ROOT = Path(__file__).parents[2]
@@ -49,6 +51,26 @@ def test_a_recipe_of_the_other_command_is_sent_there(recipe: Recipes, tmp_path: 
     assert "Run `theodolite train dpo`" in str(done.exception)
     missing = CliRunner().invoke(app, ["dpo"])
     assert "needs a recipe" in str(missing.exception)
+
+
+def test_listwise_is_a_command_of_its_own(recipe: Recipes, tmp_path: Path) -> None:
+    groups = write_groups(tmp_path / "groups.jsonl", made_groups(3, held_out=1))
+    name = write(tmp_path, recipe("listwise", data=Data(rows=(str(groups),)), batch_size=1))
+    out = str(tmp_path / "run")
+    done = CliRunner().invoke(app, ["listwise", name, "--out", out, "--max-steps", "1", "--json"])
+    assert done.exit_code == 0, done.exception
+    document = json.loads(done.stdout)
+    assert document["run"]["command"] == "train listwise"
+    assert set(document["tables"]) == {
+        "training_log",
+        "data_card",
+        "held_out",
+        "held_out_answers",
+    }
+    names = {m["name"] for m in document["measurements"]}
+    assert {"order/val", "ordered/val", "margin/val/gap/5"} <= names
+    other = CliRunner().invoke(app, ["dpo", name])
+    assert "Run `theodolite train listwise`" in str(other.exception)
 
 
 def test_resume_needs_no_recipe_and_refuses_another_one(

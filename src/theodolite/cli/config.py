@@ -66,7 +66,7 @@ def _method(nouns: list[str]) -> str:
 
     Raises: ConfigError: there is no such way of training (the nearest is suggested).
     """
-    methods = {"ssft": "ssft-chat", "dpo": "dpo"}
+    methods = {"ssft": "ssft-chat", "dpo": "dpo", "listwise": "listwise"}
     name = " ".join(nouns) or "ssft"
     if name not in methods:
         raise ConfigError(f"There is no training {name!r}.", fix=did_you_mean(name, methods))

@@ -1,4 +1,4 @@
-"""theodolite train ssft|dpo RECIPE.toml: train an adapter, or a whole model, by a recipe."""
+"""theodolite train ssft|dpo|listwise RECIPE.toml: train an adapter or a whole model by a recipe."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from theodolite.text.display import escape
 SUMMARIES = {
     "ssft": "Safety fine-tuning: a moderator's word (ssft-label) or answers of a chat (ssft-chat).",
     "dpo": "Preference training: what to say over what not to say.",
+    "listwise": "Preference training on answers in their order, best to worst.",
 }
 app = typer.Typer(
     help="Train adapters or models: safety fine-tuning and preferences.", no_args_is_help=True

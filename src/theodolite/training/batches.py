@@ -1,4 +1,4 @@
-"""Passes as tensors: padded, packed end to end, or in pairs of chosen and rejected.
+"""Passes as tensors: padded, packed end to end, in pairs of chosen and rejected, or ranked.
 
 Packed rows lie in one sequence whose positions begin again at every row; transformers makes a
 block mask of that, so that no row attends to another, but only without a mask and without a cache.
@@ -86,6 +86,23 @@ def paired(examples: Sequence[Example], pad: int) -> Batch:
         "input_ids": _stack(rows, pad),
         "attention_mask": _stack([[1] * len(row) for row in rows], 0),
         "completion_mask": _stack(masks, 0),
+    }
+
+
+def ranked(examples: Sequence[Example], pad: int) -> Batch:
+    """Return a pass of ranked answers: example by example, best to worst, padded on the right.
+
+    Returns: `input_ids`, `attention_mask`, `labels` (-100 outside answers), axes (answer, token);
+        and `answers`, axis (example): how many rows belong to each.
+    """
+    rows = [(e.prompt, answer) for e in examples for answer in e.ranked]
+    whole = [(*prompt, *answer) for prompt, answer in rows]
+    starts = [len(prompt) for prompt, _ in rows]
+    return {
+        "input_ids": _stack(whole, pad),
+        "attention_mask": _stack([[1] * len(row) for row in whole], 0),
+        "labels": _stack([_labels(r, s) for r, s in zip(whole, starts, strict=True)], IGNORED),
+        "answers": torch.tensor([len(e.ranked) for e in examples]),
     }
 
 

@@ -31,7 +31,15 @@ def dpo_trainer(parts: Mapping[str, Any], arguments: Mapping[str, Any], recipe: 
             model.
         arguments: of the training, as `session` sets them.
     """
-    config = DPOConfig(**arguments, beta=recipe.beta, loss_type=["sigmoid"])
+    losses = {"sigmoid": 1.0}
+    if recipe.sft_weight:
+        losses["sft"] = recipe.sft_weight  # per token of the chosen answers of a pass
+    config = DPOConfig(
+        **arguments,
+        beta=recipe.beta,
+        loss_type=list(losses),
+        loss_weights=list(losses.values()),
+    )
     reference = None
     if recipe.full:
         reference = copy.deepcopy(parts["model"]).eval().requires_grad_(False)

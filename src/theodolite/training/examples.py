@@ -2,13 +2,16 @@
 
 A model is trained on what it will read: the prompt's ids are those of `models.chat.encode`, the
 completion follows them token by token and ends where the template ends an assistant's turn. So
-there is no second BOS, no turn opened twice, and no closed turn before the completion.
+there is no second BOS, no turn opened twice, and no closed turn before the completion. A turn that
+is begun already belongs to the prompt: it stays open, and what follows goes on from its last
+character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from theodolite.data.moderation import SAFE, UNSAFE
@@ -16,7 +19,7 @@ from theodolite.data.prompts import Prompt, shown
 from theodolite.errors import DataError
 from theodolite.models.chat import control_tokens, encode, encode_all
 from theodolite.training.frames import assistant_turn, user_turn
-from theodolite.training.rows import OPEN, TrainingRow
+from theodolite.training.rows import OPEN, TrainingRow, check_method
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -28,37 +31,50 @@ class Example:
 
     Args:
         row: where it comes from.
-        prompt: token ids up to the opening of the assistant's turn, included.
+        prompt: token ids up to the opening of the assistant's turn, included, and of what the turn
+            begins with.
         completion: token ids of the answer and of the end of its turn, which an open turn lacks.
         rejected: token ids of the answer not to give; () without a preference. That of a harmful
             row is an opening that nobody finished, so its turn is left open.
+        ranked: token ids of every ranked answer, best to worst; () without any. `completion` is
+            the best of them. The worst of a harmful row is left open, as a rejected one is.
     """
 
     row: TrainingRow
     prompt: tuple[int, ...]
     completion: tuple[int, ...]
     rejected: tuple[int, ...] = ()
+    ranked: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def answers(self) -> tuple[tuple[int, ...], ...]:
+        """All answers that a training on this row reads."""
+        return self.ranked or tuple(ids for ids in (self.completion, self.rejected) if ids)
 
     def __len__(self) -> int:
-        return len(self.prompt) + max(len(self.completion), len(self.rejected))
+        return len(self.prompt) + max(map(len, self.answers), default=0)
 
 
 def encode_rows(model: LanguageModel, rows: Sequence[TrainingRow], method: str) -> list[Example]:
     """Return rows as token ids, in order.
 
     Args:
-        method: `ssft-label`, `ssft-chat` or `dpo`.
+        method: `ssft-label`, `ssft-chat`, `dpo` or `listwise`.
 
     Raises:
         DataError: a row lacks what the method needs, or has no tokens.
     """
     if method == "ssft-label":
         check_label_words(model)
-    prompts = [Prompt(id=row.id, text=user_turn(row, method)) for row in rows]
-    heads = [item.ids for item in encode_all(model, prompts)]
+    for row in rows:
+        check_method(row, method)
+    begun = [_Begun(row.id, user_turn(row, method), row.begun) for row in rows]
+    heads = _heads(model, begun)
+    if method == "listwise":
+        return _listwise(model, rows, begun, heads)
     closing = end_of_turn(model)
     answers = [assistant_turn(row, method) for row in rows]
-    whole = _answers(model, prompts, heads, answers)
+    whole = _answers(model, begun, heads, answers)
     chosen = [
         ids if row.turn == OPEN and method != "ssft-label" else ids + closing
         for row, ids in zip(rows, whole, strict=True)
@@ -66,7 +82,7 @@ def encode_rows(model: LanguageModel, rows: Sequence[TrainingRow], method: str) 
     if method != "dpo":
         return [Example(*parts) for parts in zip(rows, heads, chosen, strict=True)]
     refused = [_rejected(row) for row in rows]
-    rejected = _answers(model, prompts, heads, refused)
+    rejected = _answers(model, begun, heads, refused)
     return [
         Example(row, head, answer, other if row.harmful else other + closing)
         for row, head, answer, other in zip(rows, heads, chosen, rejected, strict=True)
@@ -78,8 +94,8 @@ def check_label_words(model: LanguageModel) -> tuple[int, int]:
 
     Raises: DataError: they are one token, so that no first token could tell the labels apart.
     """
-    prompt = Prompt(id="label words", text="x")
-    head = encode(model, prompt).ids
+    prompt = _Begun("label words", "x")
+    (head,) = _heads(model, [prompt])
     safe, unsafe = _answers(model, [prompt] * 2, [head] * 2, [SAFE, UNSAFE])
     if safe[0] == unsafe[0]:
         raise DataError(
@@ -109,6 +125,29 @@ def end_of_turn(model: LanguageModel) -> tuple[int, ...]:
     return tuple(ending)
 
 
+def _listwise(
+    model: LanguageModel,
+    rows: Sequence[TrainingRow],
+    begun: Sequence[_Begun],
+    heads: Sequence[tuple[int, ...]],
+) -> list[Example]:
+    """Return rows with all their ranked answers."""
+    answers = [answer for row in rows for answer in row.ranked or ()]
+    counts = [len(row.ranked or ()) for row in rows]
+    owners = [place for place, count in enumerate(counts) for _ in range(count)]
+    found = iter(
+        _answers(model, [begun[place] for place in owners], [heads[p] for p in owners], answers)
+    )
+    closing = end_of_turn(model)
+    examples = []
+    for row, head, count in zip(rows, heads, counts, strict=True):
+        ranked = [ids if row.turn == OPEN else ids + closing for ids in islice(found, count - 1)]
+        worst = next(found)
+        ranked.append(worst if row.harmful or row.turn == OPEN else worst + closing)
+        examples.append(Example(row, head, ranked[0], ranked=tuple(ranked)))
+    return examples
+
+
 def _rejected(row: TrainingRow) -> str:
     if row.rejected is None:
         raise DataError(
@@ -118,23 +157,47 @@ def _rejected(row: TrainingRow) -> str:
     return row.rejected
 
 
+@dataclass(frozen=True)
+class _Begun:
+    """A request, and how the assistant's turn begins; None where nothing is said yet."""
+
+    id: str
+    request: str
+    begun: str | None = None
+
+    def chat(self, answer: str = "") -> list[Mapping[str, Any]]:
+        """Return the conversation as it stands after an answer."""
+        said = (self.begun or "") + answer
+        return [{"role": "user", "content": self.request}, {"role": "assistant", "content": said}]
+
+
+def _heads(model: LanguageModel, rows: Sequence[_Begun]) -> list[tuple[int, ...]]:
+    """Return the token ids of prompts: up to the opening of the turn, or to what it begins with."""
+    fresh = [Prompt(id=row.id, text=row.request) for row in rows if row.begun is None]
+    going = [row.chat() for row in rows if row.begun is not None]
+    opened = iter(encode_all(model, fresh))
+    continued = iter(encode_all(model, going, continue_final=True))
+    return [next(opened if row.begun is None else continued).ids for row in rows]
+
+
 def _answers(
     model: LanguageModel,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[_Begun],
     heads: Sequence[tuple[int, ...]],
     answers: Sequence[str],
 ) -> list[tuple[int, ...]]:
     """Return the token ids of answers as they follow their prompts, their turns left open."""
-    chats: list[Sequence[Mapping[str, Any]]] = [
-        [{"role": "user", "content": prompt.text}, {"role": "assistant", "content": answer}]
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
     found = []
-    wholes: list[tuple[int, ...]] = [()] * len(chats)
-    if model.chat.has_template:
-        wholes = [item.ids for item in encode_all(model, chats, continue_final=True)]
-    for prompt, head, whole, answer in zip(prompts, heads, wholes, answers, strict=True):
-        ids = whole[len(head) :] if whole[: len(head)] == head else _alone(model, answer)
+    wholes: dict[int, tuple[int, ...]] = {}
+    # Without a template a bare prompt is plain text, to which a chat of two turns is no sequel.
+    places = [i for i, p in enumerate(prompts) if model.chat.has_template or p.begun is not None]
+    chats = [prompts[place].chat(answers[place]) for place in places]
+    for place, item in zip(places, encode_all(model, chats, continue_final=True), strict=True):
+        wholes[place] = item.ids
+    for place, (prompt, head, answer) in enumerate(zip(prompts, heads, answers, strict=True)):
+        whole = wholes.get(place, ())
+        follows = whole[: len(head)] == head
+        ids = whole[len(head) :] if follows else _alone(model, answer, prompt.begun is not None)
         if not ids:
             raise DataError(
                 f"The answer of row {shown(prompt.id)} has no token of its own.",
@@ -144,9 +207,9 @@ def _answers(
     return found
 
 
-def _alone(model: LanguageModel, answer: str) -> tuple[int, ...]:
+def _alone(model: LanguageModel, answer: str, begun: bool) -> tuple[int, ...]:
     """Return an answer's own tokens, for models whose chat is written anew when it is answered."""
-    text = answer if model.chat.has_template else f" {answer}"
+    text = answer if model.chat.has_template or begun else f" {answer}"
     plain: Any = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     control = control_tokens(model.tokenizer, model.chat)
     spelled = next((control[token] for token in plain if token in control), None)

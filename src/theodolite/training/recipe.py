@@ -18,8 +18,11 @@ from typing import Any, Final, Literal
 from theodolite.errors import ConfigError
 from theodolite.runs.config import load_config
 
-Method = Literal["ssft-label", "ssft-chat", "dpo"]
+Method = Literal["ssft-label", "ssft-chat", "dpo", "listwise"]
+Ranking = Literal["pairs", "plackett-luce"]
+Form = Literal["pairs", "conditional"]
 Schedule = Literal["constant", "linear", "cosine"]
+PREFERENCES: Final = ("dpo", "listwise")
 DTYPES: Final = ("auto", "float32", "bfloat16")
 
 
@@ -32,10 +35,13 @@ class Data:
             rows measured before and after, `test` rows left alone.
         weights: how often a row of a source is seen per epoch, by the row's `source`; 1 where not
             named, 0.5 is every second row, drawn anew each epoch.
+        form: what `dpo` makes of files of preference groups: `conditional` (how to go on from a
+            begun reply) or `pairs` (whole replies).
     """
 
     rows: tuple[str, ...] = ()
     weights: dict[str, float] = field(default_factory=dict)
+    form: Form = "conditional"
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,8 @@ class Recipe:
     """Everything that decides a training's result.
 
     Args:
-        method: `ssft-label` (a moderator's word), `ssft-chat` (answers of a chat) or `dpo`.
+        method: `ssft-label` (a moderator's word), `ssft-chat` (answers of a chat), `dpo` or
+            `listwise` (answers in their order).
         model, revision: what is trained.
         dtype: the weights while training; `auto` is float32 on a CPU.
         full: train all weights instead of an adapter.
@@ -92,11 +99,15 @@ class Recipe:
         max_length: most tokens of prompt and completion; None is what the model reads.
         too_long: longer rows are an `error`, or left out (`leave_out`) and counted; never cut.
         packing: lay the rows of a pass end to end, without padding; None: SSFT does where that is
-            faster and the model keeps packed rows apart. DPO never packs.
+            faster and the model keeps packed rows apart. Preferences are never packed.
         gradient_checkpointing: less memory for about a fifth more time.
         save_steps: steps between two checkpoints; a stopped training goes on from the last.
         store_dtype: of the saved adapter or model.
-        beta: DPO's strength of the tie to the model before training.
+        beta: strength of the tie to the model before training, for preferences.
+        ranking: what `listwise` makes of an order: the loss of all its `pairs`, or
+            `plackett-luce`.
+        sft_weight: weight of the loss per token on the best answer beside that of the preference.
+        length_normalised: `listwise` compares log-probabilities per token.
     """
 
     method: Method = "ssft-chat"
@@ -122,6 +133,9 @@ class Recipe:
     save_steps: int = 20
     store_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     beta: float = 0.1
+    ranking: Ranking = "pairs"
+    sft_weight: float = 0.0
+    length_normalised: bool = False
     data: Data = field(default_factory=Data)
     lora: Lora = field(default_factory=Lora)
     penalty: Penalty = field(default_factory=Penalty)
@@ -129,7 +143,12 @@ class Recipe:
     @property
     def command(self) -> str:
         """The command that runs this recipe."""
-        return "train dpo" if self.method == "dpo" else "train ssft"
+        return f"train {self.method if self.prefers else 'ssft'}"
+
+    @property
+    def prefers(self) -> bool:
+        """Whether the method learns from preferences."""
+        return self.method in PREFERENCES
 
 
 def load_recipe(path: Path | None, overrides: dict[str, Any] | None = None) -> Recipe:
@@ -185,8 +204,7 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.dtype not in DTYPES:
         raise ConfigError(f"`dtype` is {recipe.dtype!r}.", fix=f"Use {', '.join(DTYPES)}.")
-    if recipe.method == "dpo" and recipe.packing:
-        raise ConfigError("DPO cannot be packed.", fix="Leave `packing` out.")
+    _check_preferences(recipe)
     if recipe.lora.start is not None and recipe.full:
         raise ConfigError(
             "`lora.start` is an adapter to train on, and `full` trains all weights.",
@@ -196,7 +214,7 @@ def check_recipe(recipe: Recipe) -> None:
         raise ConfigError(
             "The penalty needs both a subspace and a `mu` above 0.", fix="Set both or neither."
         )
-    if recipe.penalty.subspace is not None and (recipe.full or recipe.method == "dpo"):
+    if recipe.penalty.subspace is not None and (recipe.full or recipe.prefers):
         raise ConfigError(
             "The penalty compares with the model before training, which only SSFT of an adapter "
             "keeps at hand.",
@@ -207,6 +225,23 @@ def check_recipe(recipe: Recipe) -> None:
             "The penalty compares with the model whose adapter is off, which is not where a "
             "training with `lora.start` begins.",
             fix="Leave `lora.start` or the penalty out.",
+        )
+
+
+def _check_preferences(recipe: Recipe) -> None:
+    if recipe.prefers and recipe.packing:
+        raise ConfigError("Preferences cannot be packed.", fix="Leave `packing` out.")
+    default = Recipe()
+    only = {"ranking": ("listwise",), "length_normalised": ("listwise",), "sft_weight": PREFERENCES}
+    for key, methods in only.items():
+        if getattr(recipe, key) != getattr(default, key) and recipe.method not in methods:
+            raise ConfigError(
+                f"`{key}` belongs to {' and '.join(methods)}, and the method is {recipe.method}.",
+                fix="Leave it out.",
+            )
+    if recipe.data.form != default.data.form and recipe.method != "dpo":
+        raise ConfigError(
+            f"`data.form` belongs to dpo, and the method is {recipe.method}.", fix="Leave it out."
         )
 
 
@@ -238,4 +273,4 @@ _AT_LEAST: Final = {
     "max_length": 2,
     "save_steps": 1,
 }
-_POSITIVE: Final = ("learning_rate", "weight_decay", "grad_clip", "beta", "warmup")
+_POSITIVE: Final = ("learning_rate", "weight_decay", "grad_clip", "beta", "warmup", "sft_weight")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from theodolite.data.aliases import ALIASES, LABELS, SPLIT_NAMES, fold
+from theodolite.data.forced_replies import REFUSAL, REPLY
 from theodolite.data.goal_splits import Placed, refuse_goals_in_two_splits
 from theodolite.data.prompts import BENIGN, HARMFUL, SPLITS, Prompt, PromptSet, check_text, shown
 from theodolite.data.readers import MAX_PROMPT_CHARS
@@ -44,6 +45,9 @@ class TrainingRow:
         hazard: the kind of harm, which a label target may name.
         turn: `open` where the target is only the beginning of an answer, so that nothing is learnt
             about where the answer ends; None ends the assistant's turn after the target.
+        begun: how the assistant's turn begins already; it is read as part of the prompt, and
+            answers go on from its last character.
+        ranked: answers, best to worst (listwise preferences); None without any.
 
     Raises:
         DataError: a field is missing, empty or not of its type.
@@ -60,15 +64,25 @@ class TrainingRow:
     rejected: str | None = None
     hazard: str | None = None
     turn: str | None = None
+    begun: str | None = None
+    ranked: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in FIELDS:
             value = getattr(self, name)
             if value is None and name in OPTIONAL:
                 continue
-            check_text(name, value)
-            if not value.strip():
-                raise DataError(f"The field {name!r} is empty.")
+            if name == "ranked" and not isinstance(value, tuple):
+                raise DataError("The field 'ranked' is no list of answers.")
+            for text in value if name == "ranked" else (value,):
+                check_text(name, text)
+                if not text.strip():
+                    raise DataError(f"The field {name!r} is empty.")
+        if self.ranked is not None and len(set(self.ranked)) < max(2, len(self.ranked)):
+            raise DataError(
+                "The field 'ranked' is no order of different answers.",
+                fix="Give at least two answers, no two of them equal, best to worst.",
+            )
         if self.label not in LABELLED:
             raise DataError(
                 f"The field 'label' is {shown(self.label)}.", fix=f"Use {' or '.join(LABELLED)}."
@@ -87,13 +101,14 @@ class TrainingRow:
         """Whether the request asks for harm."""
         return self.label == HARMFUL
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, Any]:
         """Return a JSON record of the fields that are set."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        values = {name: value for name, value in asdict(self).items() if value is not None}
+        return values if self.ranked is None else {**values, "ranked": list(self.ranked)}
 
 
 FIELDS: Final = tuple(f.name for f in fields(TrainingRow))
-OPTIONAL: Final = frozenset({"target", "rejected", "hazard", "turn"})
+OPTIONAL: Final = frozenset({"target", "rejected", "hazard", "turn", "begun", "ranked"})
 # Field -> the names it may have in a file, in order of preference.
 COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "id": ("id", "row_id", "prompt_id", "uid"),
@@ -107,16 +122,20 @@ COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     "rejected": ("rejected",),
     "hazard": ("hazard", "hazard_label", "category"),
     "turn": ("turn",),
+    "begun": ("begun",),
+    "ranked": ("ranked",),
 }
 
 
-def read_rows(path: Path | str) -> list[TrainingRow]:
+def read_rows(path: Path | str, method: str | None = None) -> list[TrainingRow]:
     """Return the training rows of a file, in file order.
 
     Args:
+        method: rows that this method cannot use are refused; None reads them all.
         path: a .jsonl, .json, .csv, .tsv or .parquet file with the fields of `TrainingRow` under
             their names or the aliases of `COLUMNS`. Without an id, rows are numbered; without a
-            style they are plain; without a source they carry the file's name.
+            style they are plain; without a source they carry the file's name. Ranked answers are a
+            list, which tables of text cannot hold.
 
     Raises:
         DataError: the file cannot be read, a row is wrong (names file, line and field), an id
@@ -126,7 +145,7 @@ def read_rows(path: Path | str) -> list[TrainingRow]:
     rows: list[TrainingRow] = []
     lines: dict[str, int] = {}
     for number, record in enumerate(read_records(path)):
-        row = _row(path, number, record)
+        row = _row(path, number, record, method)
         first = lines.setdefault(row.id, record.line)
         if len(lines) == number:
             place = Place(path, record.line, "id")
@@ -139,10 +158,33 @@ def read_rows(path: Path | str) -> list[TrainingRow]:
     return rows
 
 
+def check_method(row: TrainingRow, method: str) -> None:
+    """Refuse a row whose begun turn or ranked answers do not go with a method.
+
+    Raises: DataError: names the row and the field.
+    """
+    if row.ranked is None and method == "listwise":
+        raise DataError(
+            f"Row {shown(row.id)} has no ranked answers, and listwise needs them.",
+            fix="Add the field 'ranked': a list of answers, best to worst.",
+        )
+    if row.ranked is not None and method != "listwise":
+        raise DataError(
+            f"Row {shown(row.id)} has ranked answers, and {method} has no use for them.",
+            fix="Use method = \"listwise\", or leave the field 'ranked' out.",
+        )
+    if row.begun is not None and method == "ssft-label":
+        raise DataError(
+            f"Row {shown(row.id)} has a begun turn, and a moderator's word begins its own.",
+            fix="Leave the field 'begun' out, or use another method.",
+        )
+
+
 def rows_of(prompts: PromptSet) -> list[TrainingRow]:
     """Return the prompts of a set as training rows.
 
-    Target, rejected answer and hazard are taken from `meta`; the hazard else is the category.
+    Target, rejected answer and hazard are taken from `meta`; the hazard else is the category, and
+    the target else the refusal that comes with a harmful request, or the reply to a benign one.
 
     Raises:
         DataError: a prompt is a chat, or lacks the label, goal or split that a row needs.
@@ -176,7 +218,7 @@ def refuse_leaking_rows(rows: Sequence[TrainingRow], what: str) -> None:
             )
 
 
-def _row(path: Path, number: int, record: Record) -> TrainingRow:
+def _row(path: Path, number: int, record: Record, method: str | None) -> TrainingRow:
     place = Place(path, record.line)
     columns = _columns(place, record)
     values: dict[str, Any] = {}
@@ -194,7 +236,10 @@ def _row(path: Path, number: int, record: Record) -> TrainingRow:
             "the value is missing.", _near(missing[0], record.values)
         )
     try:
-        return TrainingRow(**values)
+        row = TrainingRow(**values)
+        if method is not None:
+            check_method(row, method)
+        return row
     except DataError as error:
         problem = error.message[:1].lower() + error.message[1:]
         raise place.error(problem, error.fix) from None
@@ -228,7 +273,15 @@ def _near(name: str, known: Iterable[str]) -> str:
     return f"Rename {shown(near)} to {name!r}." if near else f"Add {name!r} to every row."
 
 
-def _value(place: Place, name: str, value: Any) -> str:
+def _value(place: Place, name: str, value: Any) -> str | tuple[str, ...]:
+    if name == "ranked":
+        if not isinstance(value, list):
+            raise place.error("this must be a list of answers, best to worst.")
+        return tuple(_text(place, name, answer) for answer in value)
+    return _text(place, name, value)
+
+
+def _text(place: Place, name: str, value: Any) -> str:
     if name == "label":
         return _label(place, value)
     if name in ("id", "goal_id", "hazard") and isinstance(value, int | float):
@@ -266,6 +319,10 @@ def _of_prompt(prompt: Prompt, name: str) -> TrainingRow:
         if value is None:
             raise DataError(f"{where} has no {field_name}.", fix="A training row needs one.")
     extra = {key: prompt.meta.get(key) for key in OPTIONAL}
+    said = prompt.meta.get(REFUSAL if prompt.label == HARMFUL else REPLY)
+    extra["target"] = extra["target"] or said
+    if isinstance(extra["ranked"], list):  # a tuple, once it was JSON
+        extra["ranked"] = tuple(extra["ranked"])
     extra["hazard"] = extra["hazard"] or (prompt.category if prompt.label == HARMFUL else None)
     try:
         return TrainingRow(

@@ -67,7 +67,7 @@ def plan_steps(examples: Sequence[Example], recipe: Recipe) -> Plan:
     order = [row for epoch in range(recipe.epochs) for row in _order(examples, recipe, epoch)]
     starts = range(0, len(order), size)[: recipe.max_steps]
     kept = tuple(_passes(examples, order[start : start + size], recipe) for start in starts)
-    tokens = [(e.row.id, e.prompt, e.completion, e.rejected) for e in examples]
+    tokens = [(e.row.id, e.prompt, e.completion, e.rejected, *e.ranked) for e in examples]
     settings: list[tuple[Any, ...]] = [
         (recipe.method, recipe.seed, recipe.full, recipe.learning_rate, recipe.schedule),
         (recipe.warmup, recipe.weight_decay, recipe.grad_clip, recipe.beta, recipe.dtype),
@@ -76,6 +76,8 @@ def plan_steps(examples: Sequence[Example], recipe: Recipe) -> Plan:
     ]
     if recipe.lora.start is not None:
         settings.append((recipe.lora.start,))
+    if recipe.method == "listwise" or recipe.sft_weight:
+        settings.append((recipe.ranking, recipe.sft_weight, recipe.length_normalised))
     return Plan(kept, recipe, content_key("training", 1, tokens, kept, settings))
 
 

@@ -28,7 +28,7 @@ from theodolite.runs.run import Run
 from theodolite.text.hashing import item_seed
 from theodolite.text.suggest import did_you_mean
 from theodolite.training import checkpoint as checkpoints
-from theodolite.training.batches import Layout, lean, packed, packs_exactly, padded, paired
+from theodolite.training.batches import Layout, lean, packed, packs_exactly, padded, paired, ranked
 from theodolite.training.examples import Example
 from theodolite.training.schedule import Plan
 from theodolite.training.start import trainable_start
@@ -89,6 +89,8 @@ def train(
             warnings.simplefilter("ignore")  # what TRL, transformers and PEFT tell each other
             trainer = _trainer(model, plan, done, collate, folder, penalty)
             trainer.remove_callback(PrinterCallback)
+            if layout is ranked:
+                trainer.reference = _reference(trainer, model, examples, plan, run, progress)
             parameters = checkpoints.trainable(trainer.model)
             optimizer = _optimizer(parameters, plan)
             if done:
@@ -123,8 +125,8 @@ def training_log(run: Run, steps: int) -> tuple[dict[str, Any], ...]:
 
 def _layout(model: LanguageModel, examples: Sequence[Example], plan: Plan) -> Layout:
     """Return how rows become tensors; packing is taken where it changes nothing but the speed."""
-    if plan.recipe.method == "dpo":
-        return paired
+    if plan.recipe.prefers:
+        return ranked if plan.recipe.method == "listwise" else paired
     if plan.recipe.packing is False:
         return padded
     if packs_exactly(model.module, examples):
@@ -139,13 +141,42 @@ def _layout(model: LanguageModel, examples: Sequence[Example], plan: Plan) -> La
 
 
 def _collator(model: LanguageModel, examples: Sequence[Example], layout: Layout) -> Any:
-    pad = model.tokenizer.pad_token_id
-    fill = pad if pad is not None else (model.tokenizer.eos_token_id or 0)
+    fill = _padding(model)
 
-    def collate(items: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        return layout([examples[place] for item in items for place in item["rows"]], fill)
+    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        places = [place for item in items for place in item["rows"]]
+        batch = layout([examples[place] for place in places], fill)
+        if layout is ranked:  # the reference goes by places, the loss by the rows of the step
+            batch |= {"places": torch.tensor(places), "of": torch.tensor(items[0]["of"])}
+        return batch
 
     return collate
+
+
+def _padding(model: LanguageModel) -> int:
+    pad = model.tokenizer.pad_token_id
+    return int(pad if pad is not None else (model.tokenizer.eos_token_id or 0))
+
+
+def _reference(
+    trainer: Any,
+    model: LanguageModel,
+    examples: Sequence[Example],
+    plan: Plan,
+    run: Run,
+    progress: Progress,
+) -> dict[int, torch.Tensor]:
+    """Return what the model says of every answer of the plan before its first step."""
+    from theodolite.training.reference import reference_logprobs
+
+    return reference_logprobs(
+        trainer,
+        examples,
+        (place for step in plan.steps for rows in step for place in rows),
+        pad=_padding(model),
+        journal=run.journal,
+        progress=progress,
+    )
 
 
 def _trainer(
@@ -159,12 +190,16 @@ def _trainer(
     from datasets import Dataset
 
     recipe = plan.recipe
-    passes = [{"rows": list(rows)} for step in plan.steps[done:] for rows in step]
+    passes = [
+        {"rows": list(rows), "of": sum(map(len, step))}
+        for step in plan.steps[done:]
+        for rows in step
+    ]
     goes_on = recipe.lora.start is not None
     parts: dict[str, Any] = {
         "model": trainable_start(model.module, recipe) if goes_on else model.module,
         "processing_class": model.tokenizer,
-        "train_dataset": Dataset.from_list(passes or [{"rows": [0]}]),
+        "train_dataset": Dataset.from_list(passes or [{"rows": [0], "of": 1}]),
         "data_collator": collate,
         "peft_config": None if recipe.full or goes_on else _lora(model, plan),
     }
@@ -175,6 +210,10 @@ def _trainer(
         from theodolite.training.dpo import dpo_trainer
 
         return dpo_trainer(parts, arguments, recipe)
+    if recipe.method == "listwise":
+        from theodolite.training.listwise import listwise_trainer
+
+        return listwise_trainer(parts, arguments, model.anatomy, recipe)
     from theodolite.training.ssft import ssft_trainer
 
     return ssft_trainer(parts, arguments, model.anatomy, penalty)
@@ -269,7 +308,7 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         self.run, self.plan, self.done, self.progress = run, plan, done, progress
         self.parameters, self.optimizer = parameters, optimizer
-        self.lengths = [len(e.prompt) + len(e.completion) + _second(e) for e in examples]
+        self.lengths = [sum(len(e.prompt) + len(a) for a in e.answers) for e in examples]
         self.began = time.monotonic()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -302,7 +341,3 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
                 plan=self.plan.key,
             )
         self.progress.advance()
-
-
-def _second(example: Example) -> int:
-    return len(example.prompt) + len(example.rejected) if example.rejected else 0

@@ -11,18 +11,27 @@ from typing import Any, Final
 
 from theodolite.data.bundled import bundled, bundled_version
 from theodolite.data.moderation import FRAME_VERSION
+from theodolite.data.preference_groups import read_groups
 from theodolite.data.prompts import shown
 from theodolite.errors import ConfigError, DataError
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.text.suggest import did_you_mean
-from theodolite.training.guard import refuse_unsafe_rows
+from theodolite.training.guard import refuse_unsafe_rows, unsafe_groups
+from theodolite.training.preference_rows import form_of, holds_groups, preference_rows
 from theodolite.training.recipe import Recipe
-from theodolite.training.rows import TrainingRow, read_rows, refuse_leaking_rows, rows_of
+from theodolite.training.rows import (
+    TrainingRow,
+    check_method,
+    read_rows,
+    refuse_leaking_rows,
+    rows_of,
+)
 
 BUNDLED: Final = "bundled:"
 SAFETY: Final = "bundled:safety"  # rows of ours; the model that is trained writes their answers
 TRAINED, HELD_OUT, LEFT_ALONE = "trained on", "held out", "left alone"
 TOO_LONG: Final = "left out: too long"
+NOT_SEEN_TO_DECLINE: Final = "left out: an answer to harm is not seen to decline"
 USES: Final = {"train": TRAINED, "val": HELD_OUT, "test": LEFT_ALONE}
 
 
@@ -95,30 +104,59 @@ def gather_rows(recipe: Recipe, written: Sequence[TrainingRow] | None = None) ->
     Raises:
         DataError: a row is wrong, an id or a goal of one source clashes with another's, nothing is
             left to train on, or rows would train safety away.
-        ConfigError: a weight names no source.
+        ConfigError: a weight names no source, or the method has no use for preference groups.
     """
     rows: list[TrainingRow] = []
+    judged: list[TrainingRow] = []  # of groups: the guard has looked at whole groups
+    left_out: dict[str, str] = {}
     files: dict[str, Path | str] = {}
     for name in recipe.data.rows:
         if name == SAFETY:
+            if recipe.method == "listwise":
+                raise ConfigError(
+                    f"{SAFETY} has no ranked answers, and listwise needs them.",
+                    fix="Name files of preference groups or of ranked rows.",
+                )
             rows += written or ()
             files[name] = f"version {bundled_version('safety_training')}"
         elif name.startswith(BUNDLED):
             bundle = name.removeprefix(BUNDLED)
-            rows += rows_of(bundled(bundle))
+            found = rows_of(bundled(bundle))
+            for row in found:
+                check_method(row, recipe.method)
+            rows += found
             files[name] = f"version {bundled_version(bundle)}"
-        else:
-            rows += read_rows(Path(name))
+        elif holds_groups(Path(name)):
+            found, unsafe = _group_rows(Path(name), recipe)
+            judged += found
+            left_out |= dict.fromkeys(unsafe, NOT_SEEN_TO_DECLINE)
             files[name] = Path(name)
+        else:
+            rows += read_rows(Path(name), recipe.method)
+            files[name] = Path(name)
+    every = Rows((*rows, *judged), files, left_out)
     if written is None and SAFETY in recipe.data.rows:
-        return Rows(tuple(rows), files)
-    _refuse_shared_ids(rows)
-    refuse_leaking_rows(rows, "The rows of the recipe")
+        return every
+    _refuse_shared_ids(every.rows)
+    refuse_leaking_rows(every.rows, "The rows of the recipe")
     refuse_unsafe_rows(rows, recipe.method)
-    _check_weights(recipe, rows)
-    if not any(row.split == "train" for row in rows):
+    _check_weights(recipe, every.rows)
+    if not every.used("train"):
         raise DataError("The recipe's rows hold no train split.", fix="Add rows of split 'train'.")
-    return Rows(tuple(rows), files)
+    return every
+
+
+def _group_rows(path: Path, recipe: Recipe) -> tuple[list[TrainingRow], list[str]]:
+    """Return the rows of a file of preference groups, and the ids of those to leave out."""
+    form = form_of(recipe)
+    groups = read_groups(path)
+    unsafe = unsafe_groups(groups)
+    rows, ids = [], []
+    for group in groups:
+        found = preference_rows([group], form, seed=recipe.seed, source=path.stem)
+        rows += found
+        ids += [row.id for row in found if group.id in unsafe]
+    return rows, ids
 
 
 def _refuse_shared_ids(rows: Sequence[TrainingRow]) -> None:

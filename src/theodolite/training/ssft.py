@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.nn import functional
@@ -18,12 +18,40 @@ if TYPE_CHECKING:
     from theodolite.training.penalty import StillSubspace
 
 
-class _Trainer(SFTTrainer):  # type: ignore[misc]
-    """Loss over completions, and the penalty where there is one."""
+class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
+    """Runs passes up to the states that completion tokens follow."""
 
     anatomy: Anatomy
-    penalty: StillSubspace | None = None
     shares: bool | None = None  # whether rows may share their opening; None: not tried yet
+
+    def states_and_labels(
+        self, model: Any, inputs: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the last states of a pass and their labels; a shared opening is run once.
+
+        Returns: axes (row, token, d_model) and (row, token), both without the shared opening.
+        """
+        inner = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
+        kept = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
+        ids, labels = inputs["input_ids"], inputs["labels"]
+        opening = (
+            0 if "position_ids" in kept or self.shares is False else shared_opening(ids, labels)
+        )
+        if opening and self.shares is None:
+            trains = inner.training
+            inner.eval()  # without dropout, so that the trial draws no chance that a step is due
+            self.shares = opens_exactly(inner, ids, kept["attention_mask"], opening)
+            inner.train(trains)
+        if not opening or not self.shares:
+            return inner(**kept, use_cache=False).last_hidden_state, labels
+        states = states_after_opening(inner, ids, kept["attention_mask"], opening)
+        return states, labels[:, opening:]
+
+
+class _Trainer(CompletionTrainer):
+    """Loss over completions, and the penalty where there is one."""
+
+    penalty: StillSubspace | None = None
 
     def compute_loss(
         self,
@@ -50,31 +78,35 @@ class _Trainer(SFTTrainer):  # type: ignore[misc]
         """
         if inputs["input_ids"].is_cuda or self.aux_loss_enabled:
             return super().compute_loss(model, inputs, num_items_in_batch=items)
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        final, labels = self._states(inner.base_model, inputs)
+        final, labels = self.states_and_labels(model, inputs)
         final, labels = final[:, :-1], labels[:, 1:]
         asked = labels != IGNORED
         logits = self.anatomy.logits_from_final(final[asked]).float()
         loss = functional.cross_entropy(logits, labels[asked], reduction="sum")
         return loss / (asked.sum() if items is None else items)
 
-    def _states(
-        self, inner: Any, inputs: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the last states of a pass and their labels; a shared opening is run once."""
-        kept = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
-        ids, labels = inputs["input_ids"], inputs["labels"]
-        opening = (
-            0 if "position_ids" in kept or self.shares is False else shared_opening(ids, labels)
-        )
-        if opening and self.shares is None:
-            inner.eval()  # without dropout, so that the trial draws no chance that a step is due
-            self.shares = opens_exactly(inner, ids, kept["attention_mask"], opening)
-            inner.train()
-        if not opening or not self.shares:
-            return inner(**kept, use_cache=False).last_hidden_state, labels
-        states = states_after_opening(inner, ids, kept["attention_mask"], opening)
-        return states, labels[:, opening:]
+
+Kind = TypeVar("Kind", bound=CompletionTrainer)
+
+
+def completion_trainer(
+    kind: type[Kind], parts: Mapping[str, Any], arguments: Mapping[str, Any], anatomy: Anatomy
+) -> Kind:
+    """Return a trainer of a kind; rows are passed through as they are.
+
+    Args:
+        parts: model, tokenizer, data set of planned passes, collator and adapter.
+        arguments: of the training, as `session` sets them.
+        anatomy: of the model.
+    """
+    config = SFTConfig(
+        **arguments, dataset_kwargs={"skip_prepare_dataset": True}, shuffle_dataset=False
+    )
+    trainer = kind(args=config, **parts)
+    trainer.anatomy = anatomy
+    if arguments["gradient_checkpointing"]:
+        trainer.shares = False  # checkpoints keep no cache
+    return trainer
 
 
 def ssft_trainer(
@@ -83,19 +115,14 @@ def ssft_trainer(
     anatomy: Anatomy,
     penalty: StillSubspace | None,
 ) -> Any:
-    """Return TRL's trainer; rows are passed through as they are, loss on completions only.
+    """Return TRL's trainer with its loss on completions only.
 
     Args:
-        parts: model, tokenizer, data set of planned passes, collator and adapter.
-        arguments: of the training, as `session` sets them.
-        anatomy: of the model.
+        parts, arguments, anatomy: as `completion_trainer` takes them.
         penalty: holds a subspace still.
     """
-    config = SFTConfig(
-        **arguments, dataset_kwargs={"skip_prepare_dataset": True}, shuffle_dataset=False
-    )
-    trainer = _Trainer(args=config, **parts)
-    trainer.anatomy, trainer.penalty = anatomy, penalty
-    if penalty is not None or arguments["gradient_checkpointing"]:
-        trainer.shares = False  # a penalty counts places in whole rows; checkpoints keep no cache
+    trainer = completion_trainer(_Trainer, parts, arguments, anatomy)
+    trainer.penalty = penalty
+    if penalty is not None:
+        trainer.shares = False  # a penalty counts places in whole rows
     return trainer

@@ -26,7 +26,7 @@ from theodolite.runs.run import Run
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.training import checkpoint as checkpoints
 from theodolite.training.examples import Example, encode_rows
-from theodolite.training.held_out import HeldOut, compare, held_out
+from theodolite.training.held_out import HeldOut, answer_tables, compare, held_out
 from theodolite.training.recipe import Recipe, check_recipe
 from theodolite.training.saving import ADAPTER, MODEL, save_adapter, save_model
 from theodolite.training.schedule import Plan, plan_steps
@@ -45,6 +45,7 @@ LAYOUTS: Final = {
     "packed": "packed without padding",
     "lean": "packed where padding would have cost more",
     "paired": "in pairs, padded",
+    "ranked": "all answers of a row together, padded",
 }
 EXTRA: Final = ("trl", "accelerate", "datasets")
 
@@ -142,6 +143,7 @@ def _train(
             "training_log": log,
             "data_card": rows.card(),
             "held_out": _held_out_rows(watched, before, after),
+            **answer_tables(watched, before, after),
         },
         findings=[_finding(recipe, folder, size, len(log))],
         how=[
@@ -153,6 +155,8 @@ def _train(
             "loss/val": "loss on held-out rows after training",
             "accuracy/val": "held-out rows labelled rightly by the first token",
             "preference/val": "held-out pairs that moved towards the chosen answer",
+            "order/val": "held-out pairs of answers in the right order",
+            "ordered/val": "held-out rows with all answers in the right order",
             "time": "time of all training steps",
             "parameters": "trained parameters",
         },
@@ -308,7 +312,7 @@ def check_command(recipe: Recipe, kind: str) -> None:
     """Refuse a recipe that another command runs.
 
     Args:
-        kind: `ssft` or `dpo`, as typed.
+        kind: `ssft`, `dpo` or `listwise`, as typed.
     """
     if recipe.command != f"train {kind}":
         raise ConfigError(
