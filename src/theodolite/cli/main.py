@@ -15,6 +15,7 @@ from theodolite.cli import (
     compare,
     config,
     correct,
+    correction_dynamics,
     data,
     evaluate,
     explain,
@@ -45,6 +46,9 @@ explain.app.command("heads", help=heads.SUMMARY)(heads.heads)
 explain.app.command("residual-space", help=residual_space.SUMMARY)(residual_space.residual_space)
 explain.app.command("relevance", help=residual_space.RELEVANCE_SUMMARY)(residual_space.relevance)
 explain.app.command("steering", help=steering.SUMMARY)(steering.steering)
+explain.app.command("correction-dynamics", help=correction_dynamics.SUMMARY)(
+    correction_dynamics.correction_dynamics
+)
 app.add_typer(explain.app, name="explain")
 app.add_typer(correct.app, name="correct")
 app.add_typer(train.app, name="train")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from theodolite.errors import ConfigError
+from theodolite.mechanism.correction_dynamics.replies import requested_replies
 from theodolite.mechanism.heads.frames import TEMPLATES as FRAMES
 from theodolite.mechanism.requests import Requests, read_harmful, read_requests, read_table
 from theodolite.mechanism.states import TEMPLATES, check_template
@@ -35,12 +36,14 @@ class Entry:
         one_class: harmful requests alone will do; benign ones are a control.
         paired: it looks at a model beside the one it was trained from, where that is known; else
             a second model is opened only where one is named.
+        replies: every request comes with a reply that is forced on the model.
     """
 
     module: str
     templates: tuple[str, ...] = TEMPLATES
     one_class: bool = False
     paired: bool = False
+    replies: bool = False
 
 
 HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
@@ -59,6 +62,9 @@ ANALYSES: Final[Mapping[str, Entry]] = {
     "relevance": Entry("theodolite.mechanism.relevance.explain", one_class=True, paired=True),
     "steering": Entry("theodolite.mechanism.steering.explain", one_class=True, paired=True),
     "triggers": Entry("theodolite.mechanism.triggers.explain"),
+    "correction-dynamics": Entry(
+        "theodolite.mechanism.correction_dynamics.explain", ("auto", "chat"), replies=True
+    ),
 }
 
 
@@ -205,6 +211,8 @@ def run_analysis(
 
 
 def _requests(name: str, request: Any) -> Requests:
+    if ANALYSES[name].replies:
+        return requested_replies(request)
     if request.prompts is not None:
         return _table(name, request)
     if not ANALYSES[name].one_class:
