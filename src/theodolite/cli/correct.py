@@ -1,4 +1,4 @@
-"""theodolite correct harden: from a weak style to data that closes it, and to the proof."""
+"""theodolite correct harden|synthesise: training data that repair what was measured, and proof."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from theodolite.cli.options import (
     ShowText,
     resumed_run,
 )
-from theodolite.errors import ConfigError
+from theodolite.cli.synthesise import synthesise
 from theodolite.text.display import escape
+from theodolite.text.lists import names_in, numbers_in
 
 app = typer.Typer(help="Repair what was measured, and measure it again.", no_args_is_help=True)
 
@@ -81,10 +82,10 @@ def harden(
         "model": model,
         "adapter": adapter,
         "weakness": weakness,
-        "styles": words(styles),
+        "styles": names_in(styles),
         "loop": loop,
         "method": method,
-        "exposure": numbers(exposure),
+        "exposure": numbers_in(exposure, "--exposure"),
         "replay": replay,
         "base": base,
         "prompts": prompts,
@@ -107,20 +108,4 @@ def harden(
     typer.echo(f"Report: {escape(str(report))}", err=as_json)
 
 
-def words(text: str | None) -> tuple[str, ...]:
-    """Return words joined by commas."""
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Return whole numbers joined by commas.
-
-    Raises: ConfigError: one of them is none.
-    """
-    try:
-        return tuple(int(word) for word in words(text))
-    except ValueError:
-        raise ConfigError(
-            f"--exposure {escape(text, 40)!r} is not a list of whole numbers.",
-            fix="Write it like 8,16,48.",
-        ) from None
+app.command("synthesise")(synthesise)

@@ -1,0 +1,173 @@
+"""`theodolite correct synthesise`: a run folder with preference groups and their card."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, cast
+
+from theodolite.correction.cut_points import DEPTHS, JITTER
+from theodolite.correction.preference_synthesis import (
+    GROUPS,
+    VERSION,
+    Synthesis,
+    SynthesisOptions,
+    check_options,
+    synthesise,
+)
+from theodolite.data.bundled import bundled
+from theodolite.data.catalogue import identify
+from theodolite.data.forced_replies import SET, drawn, read_replies, reply_of
+from theodolite.data.prompts import HARMFUL, PromptSet, shown
+from theodolite.data.records import read_bytes
+from theodolite.errors import DataError
+from theodolite.measure.intervals import proportion
+from theodolite.providers.opening import ModelRequest, identity_of, open_requested
+from theodolite.runs.panel import PanelResult, Progress
+from theodolite.runs.run import Run
+
+COMMAND: Final = "correct synthesise"
+PANEL: Final = "synthesis"
+BUNDLED: Final = "bundled"
+TEST: Final = "test"
+
+
+@dataclass(frozen=True)
+class SynthesisRequest(ModelRequest):
+    """What preference groups are made of.
+
+    Args:
+        model: the aligned model that writes; it is named in the card.
+        prompts: a file of requests with harmful replies, and benign ones with good replies; None
+            takes the train split of the bundled harmless set.
+        limit: so many harmful rows, and benign ones.
+        depths, jitter, opener, own_turn, new_tokens, tries, benign: see `SynthesisOptions`.
+    """
+
+    model: str = "smollm2-aligned"
+    prompts: str | None = None
+    limit: int | None = None
+    depths: tuple[float, ...] = DEPTHS
+    jitter: float = JITTER
+    opener: float = 0.5
+    own_turn: float = 0.2
+    new_tokens: int = 96
+    tries: int = 3
+    benign: bool = True
+
+    @property
+    def options(self) -> SynthesisOptions:
+        """The options of the synthesis itself."""
+        names = SynthesisOptions.__dataclass_fields__
+        return SynthesisOptions(**{name: getattr(self, name) for name in names})
+
+
+def rows_of(source: str | None, limit: int | None = None, *, seed: int = 0) -> PromptSet:
+    """Return the rows that groups are made of.
+
+    Raises:
+        DataError: the file is one that is measured on, its rows are all test rows, a row has no
+            reply, or the limit leaves none.
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"A limit of {limit} leaves no row.", fix="Give 1 or more.")
+    if source is None or source == BUNDLED:
+        rows = bundled(SET).split("train")
+    else:
+        known = identify(read_bytes(Path(source)))
+        if known is not None and known.part == "course-correction":
+            raise DataError(
+                f"{shown(source)} is the official test file, and what is measured on is not "
+                "trained on.",
+                fix="Give other requests with harmful replies.",
+            )
+        found = read_replies(source)
+        rows = found.derive(row for row in found if row.split != TEST)
+    for row in rows:
+        reply_of(row)
+    return drawn(rows, limit, seed=seed)
+
+
+def run_synthesis(
+    request: SynthesisRequest,
+    *,
+    progress: Progress,
+    out: Path | None = None,
+    resume: Path | None = None,
+) -> tuple[Run, PanelResult]:
+    """Make preference groups and keep them in a run folder.
+
+    Raises:
+        TheodoliteError: as `synthesise`.
+        Interrupted: Ctrl-C; what was written is kept.
+    """
+    check_options(request.options)
+    rows = rows_of(request.prompts, request.limit, seed=request.seed)
+    with ExitStack() as active:
+        model, inputs = open_requested(request, active)
+        model.require("text")
+        if request.prompts not in (None, BUNDLED):
+            inputs = inputs | {"prompts": Path(str(request.prompts))}
+        with Run.begin(
+            COMMAND,
+            model.name,
+            out=out,
+            resume=resume,
+            config=asdict(request),
+            inputs=inputs,
+            seed=request.seed,
+            model=identity_of(model),
+        ) as run:
+            made = synthesise(
+                cast(Any, model),
+                rows,
+                options=request.options,
+                seed=request.seed,
+                journal=run.journal,
+                progress=progress,
+            )
+            made.write(run.path)
+            result = _result(made, rows, run)
+            run.save_panel(PANEL, result, key=str(VERSION))
+            run.commit()
+            return run, result
+
+
+def _result(made: Synthesis, rows: PromptSet, run: Run) -> PanelResult:
+    card = made.card
+    kept = {group.id for group in made.groups}
+    harmful = [row for row in rows if row.label == HARMFUL]
+    counts = card["groups"]
+    return PanelResult(
+        measurements=[
+            proportion(
+                "synthesis/kept",
+                [row.id in kept for row in harmful],
+                clusters=[row.goal_id or row.id for row in harmful],
+                reason="a fact of this synthesis, not of a model's quality",
+            )
+        ],
+        tables={
+            "dropped": [{"reason": reason, "rows": n} for reason, n in card["dropped"].items()],
+            "groups": [
+                {
+                    "id": group.id,
+                    "label": group.label,
+                    "split": group.split,
+                    "replies": len(group.replies),
+                    "opener_id": group.opener_id,
+                    "triggers": ",".join(reply.trigger_id or "own" for reply in group.cuts),
+                    "cuts": ",".join(str(reply.cut) for reply in group.cuts),
+                }
+                for group in made.groups
+            ],
+        },
+        findings=[
+            f"{counts['harmful']} harmful groups and {counts['benign']} benign ones, "
+            f"{card['pairs']} pairs, written by {card['written_by']['model']}, which refuses "
+            f"{card['bare_requests_refused']:.0%} of the bare requests; they are in "
+            f"{run.path / GROUPS}."
+        ],
+        labels={"synthesis/kept": "harmful rows that became a group"},
+    )
