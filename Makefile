@@ -36,8 +36,9 @@ $(READY): constraints.txt constraints-model.txt pyproject.toml
 audit: $(READY)
 	$(BIN)/theodolite audit "$(MODEL)" --profile $(PROFILE) $(AUDIT_ARGS)
 
+# One thread each for as many workers as there are cores (eight at most).
 test: lint
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(TEST_ARGS)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow $(TEST_ARGS)
