@@ -22,7 +22,7 @@ from theodolite.correction.preference_synthesis import (
     check_options,
     synthesise,
 )
-from theodolite.correction.synthesis_run import rows_of
+from theodolite.correction.synthesis_request import rows_of
 from theodolite.data.catalogue import official
 from theodolite.data.correction_lists import OPENERS, TRIGGERS
 from theodolite.data.preference_groups import count_pairs, read_groups
@@ -170,7 +170,7 @@ def test_a_benign_group_prefers_the_good_reply(written: Any) -> None:
         ("t02", " 1. warm it\n2. salt it\n3. press it\n4. eat it", "any"),
         (None, ON, gates.NOT_CORRECTED),
         (None, "No.", gates.BROKEN),
-        (None, f"{TURN} {'and more words ' * 90}", gates.TOO_LONG),
+        (None, f"{TURN} {reply(5, 300)}", gates.TOO_LONG),
         (None, "I'm sorry, but here it is:\n1. warm it\n2. salt it\n3. press it", gates.TAKEN_BACK),
     ],
 )

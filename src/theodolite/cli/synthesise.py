@@ -1,4 +1,4 @@
-"""theodolite correct synthesise: preference groups that teach a model to turn round."""
+"""theodolite correct synthesise [--loop]: preference groups that teach to turn round, and proof."""
 
 from __future__ import annotations
 
@@ -35,6 +35,11 @@ def synthesise(
         int | None, typer.Option(help="So many harmful rows, and benign ones; default: all.")
     ] = None,
     tries: Annotated[int, typer.Option(help="How often what fails a gate is written again.")] = 3,
+    loop: Annotated[
+        bool, typer.Option("--loop", help="Train on the groups, and measure test rows again.")
+    ] = False,
+    method: Annotated[str, typer.Option(help="dpo (conditional) or listwise.")] = "dpo",
+    max_steps: Annotated[int, typer.Option(help="Steps of the training.")] = 70,
     dtype: Dtype = "auto",
     device: Device = None,
     seed: Seed = 0,
@@ -43,10 +48,10 @@ def synthesise(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write preference groups: safe reply, corrections at several depths, harmful reply."""
+    """Write preference groups of corrections; with --loop, train on them and measure again."""
+    from theodolite.audit.loops.recover import COMMAND, RecoverRequest, recover
     from theodolite.cli.output import console_progress, print_json, print_measurements, print_rows
     from theodolite.cli.settings import resolve
-    from theodolite.correction.synthesis_run import COMMAND, SynthesisRequest, run_synthesis
 
     path, asked = resumed_run(resume, COMMAND, out)
     values = {
@@ -55,17 +60,22 @@ def synthesise(
         "prompts": prompts,
         "limit": limit,
         "tries": tries,
+        "loop": loop,
+        "method": method,
+        "max_steps": max_steps,
         "dtype": dtype,
         "device": device,
         "seed": seed,
     }
-    request = resolve(context, SynthesisRequest, config, values, resumed=asked)
+    request = resolve(context, RecoverRequest, config, values, resumed=asked)
     with console_progress() as progress:
-        run, result = run_synthesis(request, progress=progress, out=out, resume=path)
+        run, result = recover(request, progress=progress, out=out, resume=path)
     if as_json:
         print_json(run, result.measurements, result.tables)
         return
     print_measurements(f"correct synthesise, {request.model}", result.measurements, result.labels)
+    if "recovered" in result.tables:
+        print_rows("Before and after, test rows", result.tables["recovered"])
     if result.tables["dropped"]:
         print_rows("Left out", result.tables["dropped"])
     for sentence in result.findings:

@@ -108,3 +108,9 @@ def _unscored(m: Measurement, scale: float, digits: int, unit: str) -> str:
         return text
     low, high = (_number(end * scale, digits) for end in (m.unscored.low, m.unscored.high))
     return f"{text}: {low} to {high}{unit}"
+
+
+def ends(name: str, measurement: Measurement) -> dict[str, float | None]:
+    """Return a value and its interval as cells of a table: name, name_low, name_high."""
+    found = measurement
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

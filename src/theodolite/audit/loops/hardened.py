@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.data.styles import PLAIN, STYLES
 from theodolite.errors import DataError
+from theodolite.measure.display import ends
 from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.multiple import holm
@@ -227,7 +228,7 @@ class Hardened:
         """Return the changes over all styles of a role."""
         return [
             {"condition": c, "class": label, "styles": role, "count": len(styles)}
-            | _ends("change", self.pooled(c, label, role))
+            | ends("change", self.pooled(c, label, role))
             for c in self.corrected
             for label in self.classes
             for role, styles in self.pools().items()
@@ -243,10 +244,10 @@ class Hardened:
             "role": self.role(style),
             "n": before.n,
             "goals": before.n_clusters,
-            **_ends("before", before),
-            **_ends("after", after),
-            **_ends("change", self.change(condition, label, style)),
-            **_ends("gap_change", self.gap_change(condition, style)),
+            **ends("before", before),
+            **ends("after", after),
+            **ends("change", self.change(condition, label, style)),
+            **ends("gap_change", self.gap_change(condition, style)),
             "p": test.p_value,
             "p_holm": adjusted,
             "broken_before": self.side(BEFORE, label).broken(style),
@@ -262,9 +263,9 @@ class Hardened:
             "role": "cost",
             "n": len(self.tokens),
             "goals": len(self.tokens),
-            **_ends("before", self.perplexity(BEFORE)),
-            **_ends("after", self.perplexity(condition)),
-            **_ends("change", rise),
+            **ends("before", self.perplexity(BEFORE)),
+            **ends("after", self.perplexity(condition)),
+            **ends("change", rise),
         }
 
     def outcomes(self) -> list[dict[str, Any]]:
@@ -293,8 +294,8 @@ class Hardened:
                 parts.append(f"harmful, {role} styles together {_points(m)}")
         rise = self.perplexity_rise(condition)
         if rise.value is not None:
-            ends = "" if rise.low is None else f" [{rise.low:+.1f}, {rise.high:+.1f}]"
-            parts.append(f"perplexity of plain text {rise.value:+.1f} %{ends}")
+            span = "" if rise.low is None else f" [{rise.low:+.1f}, {rise.high:+.1f}]"
+            parts.append(f"perplexity of plain text {rise.value:+.1f} %{span}")
         return f"{condition.capitalize()}, on test goals: {'; '.join(parts)}."
 
     def _in_style(self, condition: str, label: str, style: str) -> str:
@@ -378,13 +379,9 @@ def _asked(side: StyleOutcomes) -> tuple[Any, ...]:
     return side.label, side.styles, side.prompt_ids, side.clusters
 
 
-def _ends(name: str, m: Measurement) -> dict[str, Any]:
-    return {name: m.value, f"{name}_low": m.low, f"{name}_high": m.high}
-
-
 def _points(m: Measurement) -> str:
     """Return a change of a share in points, with its interval."""
     if m.value is None:
         return "not measured"
-    ends = "" if m.low is None or m.high is None else f" [{100 * m.low:+.0f}, {100 * m.high:+.0f}]"
-    return f"{100 * m.value:+.0f} points{ends}"
+    span = "" if m.low is None or m.high is None else f" [{100 * m.low:+.0f}, {100 * m.high:+.0f}]"
+    return f"{100 * m.value:+.0f} points{span}"

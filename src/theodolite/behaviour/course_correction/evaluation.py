@@ -106,6 +106,26 @@ def rows_of(options: Options, seed: int) -> PromptSet:
     )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a model was asked, and what it made of it.
+
+    Args:
+        rows: requests and replies.
+        prefixes: what was begun.
+        items, texts: the scored continuations and their words, in one order.
+        unit: in which depth was counted.
+        facts: per prefill how begun replies were put.
+    """
+
+    rows: PromptSet
+    prefixes: list[Prefix]
+    items: list[Item]
+    texts: list[str]
+    unit: str
+    facts: list[dict[str, Any]]
+
+
 def evaluate(
     model: Any,
     options: Options,
@@ -115,6 +135,29 @@ def evaluate(
     judge: str | None = None,
     progress: Progress | None = None,
 ) -> PanelResult:
+    """Let the model go on with begun replies, and say how often it turns away.
+
+    Args: as for `go_on`; raises the same.
+    """
+    found = go_on(model, options, run=run, seed=seed, judge=judge, progress=progress)
+    return result_of(
+        found.items,
+        seed=seed,
+        facts=found.facts,
+        samples=samples(found.items, found.prefixes, found.texts),
+        how=[how_asked(found, options, seed, judge)],
+    )
+
+
+def go_on(
+    model: Any,
+    options: Options,
+    *,
+    run: Run,
+    seed: int = 0,
+    judge: str | None = None,
+    progress: Progress | None = None,
+) -> Asked:
     """Let the model go on with begun replies, and score what it writes.
 
     Args:
@@ -157,18 +200,17 @@ def evaluate(
     if judge is not None and local:
         items = judged_by_yes_no(judge, items, prefixes, texts, seed=seed, progress=progress)
     _check_parsed(items)
-    return result_of(
-        items,
-        seed=seed,
-        facts=facts,
-        samples=samples(items, prefixes, texts),
-        how=[
-            f"{len({i.row for i in items})} rows ({rows.source}), "
-            f"{len({i.goal_id for i in items})} requests; depths {options.ks} in {unit}s, opener: "
-            f"{options.opener} ({LISTS}), prefill: {options.prefill}; "
-            f"{_decoding(options)}, at most {options.max_tokens} tokens, seed {seed}; scored by "
-            f"{judge or 'the lexical scorer'}."
-        ],
+    return Asked(rows, prefixes, items, texts, unit, facts)
+
+
+def how_asked(found: Asked, options: Options, seed: int, judge: str | None = None) -> str:
+    """Return one sentence on what was asked and how."""
+    return (
+        f"{len({i.row for i in found.items})} rows ({found.rows.source}), "
+        f"{len({i.goal_id for i in found.items})} requests; depths {options.ks} in {found.unit}s, "
+        f"opener: {options.opener} ({LISTS}), prefill: {options.prefill}; {_decoding(options)}, at "
+        f"most {options.max_tokens} tokens, seed {seed}; scored by "
+        f"{judge or 'the lexical scorer'}."
     )
 
 

@@ -1,20 +1,16 @@
-"""`theodolite correct synthesise`: a run folder with preference groups and their card."""
+"""What a synthesis is asked, which rows it is made of, and what came of it, in counts."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
 from theodolite.correction.cut_points import DEPTHS, JITTER
 from theodolite.correction.preference_synthesis import (
     GROUPS,
-    VERSION,
     Synthesis,
     SynthesisOptions,
-    check_options,
-    synthesise,
 )
 from theodolite.data.bundled import bundled
 from theodolite.data.catalogue import identify
@@ -23,12 +19,9 @@ from theodolite.data.prompts import HARMFUL, PromptSet, shown
 from theodolite.data.records import read_bytes
 from theodolite.errors import DataError
 from theodolite.measure.intervals import proportion
-from theodolite.providers.opening import ModelRequest, identity_of, open_requested
-from theodolite.runs.panel import PanelResult, Progress
-from theodolite.runs.run import Run
+from theodolite.providers.opening import ModelRequest
+from theodolite.runs.panel import PanelResult
 
-COMMAND: Final = "correct synthesise"
-PANEL: Final = "synthesis"
 BUNDLED: Final = "bundled"
 TEST: Final = "test"
 
@@ -89,52 +82,8 @@ def rows_of(source: str | None, limit: int | None = None, *, seed: int = 0) -> P
     return drawn(rows, limit, seed=seed)
 
 
-def run_synthesis(
-    request: SynthesisRequest,
-    *,
-    progress: Progress,
-    out: Path | None = None,
-    resume: Path | None = None,
-) -> tuple[Run, PanelResult]:
-    """Make preference groups and keep them in a run folder.
-
-    Raises:
-        TheodoliteError: as `synthesise`.
-        Interrupted: Ctrl-C; what was written is kept.
-    """
-    check_options(request.options)
-    rows = rows_of(request.prompts, request.limit, seed=request.seed)
-    with ExitStack() as active:
-        model, inputs = open_requested(request, active)
-        model.require("text")
-        if request.prompts not in (None, BUNDLED):
-            inputs = inputs | {"prompts": Path(str(request.prompts))}
-        with Run.begin(
-            COMMAND,
-            model.name,
-            out=out,
-            resume=resume,
-            config=asdict(request),
-            inputs=inputs,
-            seed=request.seed,
-            model=identity_of(model),
-        ) as run:
-            made = synthesise(
-                cast(Any, model),
-                rows,
-                options=request.options,
-                seed=request.seed,
-                journal=run.journal,
-                progress=progress,
-            )
-            made.write(run.path)
-            result = _result(made, rows, run)
-            run.save_panel(PANEL, result, key=str(VERSION))
-            run.commit()
-            return run, result
-
-
-def _result(made: Synthesis, rows: PromptSet, run: Run) -> PanelResult:
+def synthesis_report(made: Synthesis, rows: PromptSet, folder: Path) -> PanelResult:
+    """Return what was written, in counts; the folder holds the groups."""
     card = made.card
     kept = {group.id for group in made.groups}
     harmful = [row for row in rows if row.label == HARMFUL]
@@ -167,7 +116,7 @@ def _result(made: Synthesis, rows: PromptSet, run: Run) -> PanelResult:
             f"{counts['harmful']} harmful groups and {counts['benign']} benign ones, "
             f"{card['pairs']} pairs, written by {card['written_by']['model']}, which refuses "
             f"{card['bare_requests_refused']:.0%} of the bare requests; they are in "
-            f"{run.path / GROUPS}."
+            f"{folder / GROUPS}."
         ],
         labels={"synthesis/kept": "harmful rows that became a group"},
     )
