@@ -118,9 +118,11 @@ def test_a_broken_panel_leaves_the_others_and_a_trace(
     monkeypatch.setattr(ProbesPanel, "run", broken)
     request = AuditRequest(model=str(folder))
     done = run_audit(request, progress=SilentProgress(), out=tmp_path / "run")
-    assert [p.status for p in done.report.panels][:3] == ["done", "failed", "done"]
+    by_name = {p.name: p for p in done.report.panels}
+    assert [p.status for p in done.report.panels].count("failed") == 1
     assert not done.run.finished
-    assert "ZeroDivisionError" in done.report.panels[1].reason
+    assert "ZeroDivisionError" in by_name["probes"].reason
+    assert by_name["heads"].status == "done"  # what comes after it runs all the same
     assert list((tmp_path / "run" / "logs").glob("probes.traceback.txt"))
     assert "could not be measured" in " ".join(done.report.overview)
 

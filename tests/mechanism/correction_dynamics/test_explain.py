@@ -101,6 +101,7 @@ def test_the_control_is_the_files_own_or_another_or_bundled(
     rows = made()
     bundled = PromptSet("made", tuple(_split(row) for row in rows), "bundled made")
     monkeypatch.setattr(replies, "bundled", lambda name: bundled)
+    monkeypatch.setattr(replies, "control_replies", lambda split: bundled.filter(label="benign"))
     both = requested_replies(ExplainRequest(prompts=str(here / "rows.jsonl")))
     assert [len(both.harmful), len(both.benign), both.source] == [3, 3, "rows.jsonl"]
     write(here / "bad.jsonl", [row for row in rows if row.label == "harmful"])
