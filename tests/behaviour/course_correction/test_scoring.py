@@ -111,6 +111,15 @@ def test_constant_models_have_no_gap(turned: int, gap: float) -> None:
     assert figure(items, "corr").value == figure(items, "false_correction").value == turned
 
 
+def test_a_rate_of_none_or_all_has_an_interval_over_requests() -> None:
+    for turned in (0, 1):
+        items = [item(f"r{i}", k, turned, goal_id=f"g{i // 2}") for i in range(20) for k in KS]
+        found = figure(items, "corr")
+        assert found.low is not None and found.high is not None
+        assert (found.low, found.high)[turned] == pytest.approx(turned, abs=1e-12)
+        assert found.high - found.low == pytest.approx(0.2775, abs=1e-3)  # Wilson, 10 requests
+
+
 def test_the_floor_is_what_the_scorer_makes_of_the_replys_own_words() -> None:
     items = [item(f"r{i}", own_words=i < 2) for i in range(10)]
     floor = figure(items, "corr/k/10").floor

@@ -13,7 +13,7 @@ words, in which nothing is corrected.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -207,8 +207,18 @@ def at_depth(name: str, found: Sequence[Rate], k: int) -> Measurement:
 
 
 def over_depths(name: str, found: Sequence[Rate], *, seed: int = 0) -> Measurement:
-    """Return the plain mean of Corr@k over the depths, requests resampled."""
-    return _statistic(name, found, lambda shares: shares.mean(axis=1), seed)
+    """Return the plain mean of Corr@k over the depths, requests resampled.
+
+    Where all rows do the same, resampling says nothing: a Wilson interval over requests is given.
+    """
+    result = _statistic(name, found, lambda shares: shares.mean(axis=1), seed)
+    known = _scored(found)
+    if result.value not in (0.0, 1.0) or len({rate.value for rate in known}) > 1:
+        return result
+    requests = sorted({rate.goal_id for rate in known})
+    alike = proportion(name, [bool(result.value)] * len(requests))
+    why = None if result.floor is not None else "no floor was given"
+    return replace(result, low=alike.low, high=alike.high, method=alike.method, reason=why)
 
 
 def worst(name: str, found: Sequence[Rate], *, seed: int = 0) -> Measurement:
