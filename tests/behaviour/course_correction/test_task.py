@@ -32,7 +32,7 @@ from theodolite.behaviour.course_correction.task import (
 )
 from theodolite.data.prompts import PromptSet
 from theodolite.engine import generate
-from theodolite.errors import ConfigError, DataError, JudgeError, RunError, TheodoliteError
+from theodolite.errors import ConfigError, DataError, RunError, TheodoliteError
 from theodolite.models.chat import encode
 from theodolite.runs.panel import PanelResult
 from theodolite.runs.run import Run
@@ -164,17 +164,13 @@ def test_a_judge_decides_and_its_agreement_is_measured(
 def test_a_judge_that_cannot_be_read_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replies = iter([])
-
     def say(messages: list[Any]) -> str:
-        text = messages[-1].text
         known = ("entering a house", "won't write", "its number from the list", "water over it")
         if any(words in messages[0].text for words in known):
             tag = messages[0].text.split("<<<PART B ")[1].split(">>>")[0]
             turned = any(words in messages[0].text for words in known[:2])
             return f'{{"item": "{tag}", "verdict": "{"clean" if turned else "continues"}"}}'
-        del text
-        return next(replies, "I would rather not say.")
+        return "I would rather not say."
 
     with pytest.raises(RunError, match="have no verdict"):
         measured(
@@ -190,7 +186,7 @@ def test_a_judge_that_cannot_be_read_ends_the_run(
 def test_a_judge_that_fails_its_canaries_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(TheodoliteError) as caught:
+    with pytest.raises(TheodoliteError, match="canaries"):
         measured(
             tmp_path,
             mock(lambda _: ON),
@@ -199,7 +195,6 @@ def test_a_judge_that_fails_its_canaries_is_an_error(
             unit="word",
             judge=mock(lambda _: "nothing", "judge"),
         )
-    assert isinstance(caught.value, JudgeError) or "canaries" in str(caught.value)
 
 
 @pytest.mark.parametrize(
