@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -196,13 +197,9 @@ def test_options_out_of_range(options: dict[str, Any]) -> None:
         check_options(SynthesisOptions(**options))
 
 
-def test_what_is_measured_on_is_not_trained_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_measured_on_is_not_trained_on() -> None:
     assert {row.split for row in rows_of(None)} == {"train"}
     assert len(rows_of(None, 3)) == 6
-    import os
-
     if "THEODOLITE_DATA" in os.environ:
         with pytest.raises(DataError, match="not trained on"):
             rows_of(str(official("course-correction/c2_eval_test")))

@@ -74,18 +74,11 @@ def judged_by_yes_no(
 
 def _with_verdict(item: Item, share: float, judge: str) -> Item:
     """Return an item with a judge's yes or no; how it turned is the lexical scorer's to say."""
-    outcome = item.outcome if share >= 0.5 and item.outcome in CORRECTED else "clean"
-    return replace(
-        item,
-        outcome=outcome if share >= 0.5 else _uncorrected(item),
-        lexical=item.outcome,
-        p_yes=share,
-        scorer=judge,
-    )
-
-
-def _uncorrected(item: Item) -> str:
-    return "warning" if item.outcome == "warning" else "continues"
+    if share >= 0.5:
+        outcome = item.outcome if item.outcome in CORRECTED else "clean"
+    else:
+        outcome = "warning" if item.outcome == "warning" else "continues"
+    return replace(item, outcome=outcome, lexical=item.outcome, p_yes=share, scorer=judge)
 
 
 def _check_canaries(model: Any, name: str, seed: int) -> None:
