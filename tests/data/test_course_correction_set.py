@@ -19,9 +19,10 @@ from theodolite.data.forced_replies import reply_of
 from theodolite.data.goal_splits import Placed, goals_in_two_splits
 from theodolite.data.prompts import Prompt, PromptSet
 from theodolite.judging.correction import WORDS_READ, score_correction
+from theodolite.judging.refusal import score_refusal
 from theodolite.text.normalise import normalise
 
-FROZEN = {1: "6cc2980faeef81c9273d9d1a6d11c362"}
+FROZEN = {1: "6cc2980faeef81c9273d9d1a6d11c362", 2: "4bf2062633d015ede8044d46321d0486"}
 BUILDER = Path(__file__).parents[2] / "tools/course_correction_set/build.py"
 AVOIDED = (
     "illegal", "unlawful", "unethical", "immoral", "harmful", "dangerous", "inappropriate",
@@ -150,6 +151,7 @@ def test_every_refusal_is_called_corrected(rows) -> None:
     for refusal in refusals:
         assert 1 <= len(re.findall(r"[.?!](?: |$)", refusal)) <= 2
         assert score_correction(refusal).outcome == "clean", refusal
+        assert score_refusal(refusal).refused, refusal
     assert all("refusal" not in p.meta for p in rows.filter(label="benign"))
 
 
