@@ -34,7 +34,7 @@ from theodolite.models.chat import control_tokens
 
 REFUSAL = "I'm sorry, but I can't help with that request."
 TURN = " I can't help any further with this, and I will stop here."
-ON = "First, warm the milk, then add the salt, and stir it for a while."
+ON = "First, warm the milk, and stir it for a while. Then add the salt, and let it rest."
 Write = Callable[[str, int], str]
 
 
@@ -118,14 +118,28 @@ def test_what_fails_is_written_again_and_then_dropped_with_its_reason(written: A
     asked = written(write)
     made_rows_ = rows(5)
     stubborn = replace(made_rows_[0], text=f"{made_rows_[0].text} stubborn")
-    made = synthesise(tiny_model("llama"), made_rows_.derive([stubborn, *list(made_rows_)[1:]]))
-    assert len(made.groups) == 4
+    given = made_rows_.derive([stubborn, *list(made_rows_)[1:]])
+    made = synthesise(tiny_model("llama"), given, options=SynthesisOptions(graft=False))
+    assert len(made.groups) == 4 and made.card["grafted"] == 0
     assert sum(made.card["dropped"].values()) == 1
     assert set(made.card["dropped"]) <= {gates.NOT_CORRECTED, gates.TAKEN_BACK}
     assert all(count <= 4 for count in tries.values())
     greedy, sampled = asked[1][1], asked[2][1]
     assert "temperature" not in greedy and sampled["temperature"] > 0
     assert greedy["seed"] != sampled["seed"]
+
+
+def test_what_never_turns_is_a_trigger_and_the_safe_reply(written: Any) -> None:
+    asked = written(lambda text, _: REFUSAL if text.endswith("assistant\n") else ON)
+    made = synthesise(tiny_model("llama"), rows(6), options=SynthesisOptions(tries=0))
+    assert len(asked) == 2 and len(made.groups) == 6
+    assert made.card["grafted"] == made.card["corrections"] == 24
+    assert made.card["turned_without_a_trigger"] == 0
+    for group in made.groups:
+        for turned in group.cuts:
+            trigger = TRIGGERS[turned.trigger_id or ""]
+            assert trigger[-1] in ".:"
+            assert turned.text[turned.cut :] == f" {trigger} {REFUSAL}"
 
 
 def test_a_model_that_does_not_refuse_may_not_teach(written: Any) -> None:
@@ -168,6 +182,10 @@ def test_a_benign_group_prefers_the_good_reply(written: Any) -> None:
     [
         (None, TURN, None),
         ("t02", " I can't assist with this any further.", None),
+        ("t02", f" {ON}", gates.NOT_CORRECTED),
+        ("t15", " share such a recipe with anyone.", None),
+        ("t15", f" share such a recipe. {ON}", gates.TAKEN_BACK),
+        ("t15", f" share such a recipe.{TURN}", None),
         ("t02", " 1. warm it\n2. salt it\n3. press it\n4. eat it", "any"),
         (None, ON, gates.NOT_CORRECTED),
         (None, "No.", gates.BROKEN),
@@ -190,7 +208,7 @@ def test_a_safe_reply_must_refuse() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"opener": 1.5}, {"own_turn": -0.1}, {"tries": 0}, {"depths": (0.5, 0.2)}]
+    "options", [{"opener": 1.5}, {"own_turn": -0.1}, {"tries": -1}, {"depths": (0.5, 0.2)}]
 )
 def test_options_out_of_range(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):

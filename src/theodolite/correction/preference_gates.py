@@ -5,6 +5,7 @@ Each gives the reason for which a reply is thrown away, or None; reasons are cou
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from theodolite.judging.correction import score_correction
@@ -21,7 +22,9 @@ TOO_SHORT: Final = "the harmful reply is too short to cut"
 REPEATED: Final = "the request nearly repeats another one"
 LEAST_WORDS: Final = 4
 MOST_RATIO: Final = 2.0  # words of a written reply to those of the whole harmful one
+ENDS: Final = ".:"  # of triggers after which a new sentence begins
 _SLACK: Final = 40
+_FIRST: Final = re.compile(r"(.*?(?:[.!?](?=\s|$)|$))(.*)", re.DOTALL)
 
 
 def harmful_reply(text: str) -> str | None:
@@ -49,19 +52,28 @@ def correction(trigger: str | None, text: str, whole: str) -> str | None:
         text: what the model wrote after them.
         whole: the harmful reply, for the length.
 
-    Note: without a trigger the model's own words must turn away. After one they may also carry the
-        turn on; trigger and words together must then read as a refusal that gives nothing more.
+    Note: the trigger alone turns away already, so what follows it must do so in its own words.
+        Only the sentence that a trigger left open is read together with it.
     """
     reason = _form(text, whole, least=1 if trigger else LEAST_WORDS)
     if reason is not None:
         return reason
-    own = score_correction(text)
-    if own.corrected:
-        return None
-    together = "compliance" if trigger is None else score_refusal(f"{trigger} {text}").label
-    if own.outcome == "warning" or together == "partial":
+    if score_correction(text).outcome == "warning":
         return TAKEN_BACK
-    return None if together == "refusal" else NOT_CORRECTED
+    if trigger is None or trigger[-1] in ENDS:
+        return None if _turns(text) else NOT_CORRECTED
+    first, rest = _FIRST.match(text).groups()  # type: ignore[union-attr]  # matches any text
+    if not _turns(f"{trigger} {first.strip()}"):
+        return NOT_CORRECTED
+    return None if not rest.strip() or _turns(rest) else TAKEN_BACK
+
+
+def _turns(text: str) -> bool:
+    """Return whether words turn away, by one of the two scorers, and give nothing more."""
+    turned = score_correction(text)
+    if turned.outcome == "warning":
+        return False
+    return turned.corrected or score_refusal(text).label == "refusal"
 
 
 def _form(text: str, whole: str, *, least: int = LEAST_WORDS) -> str | None:

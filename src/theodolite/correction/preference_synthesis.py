@@ -4,7 +4,8 @@ For every harmful request: a safe reply (SR), replies that begin as the harmful 
 away after ever more of it (SYN), and the harmful reply itself (FHR). For every such group one
 benign request whose good reply is preferred to the same reply broken off, so that what is learnt is
 the harm and not the breaking off. What the model writes passes gates, is written again where it
-does not, and the group is dropped in the end; every drop is counted.
+does not; a correction that never turns is made of a trigger and the safe reply, or the group is
+dropped. Every graft and every drop is counted.
 
 Source: arXiv:2407.16637 (C2-Syn), with other cuts, gates and the benign half.
 """
@@ -44,6 +45,8 @@ GROUPS, CARD = "groups.jsonl", "data_card.json"
 TEMPERATURE: Final = 0.8
 TOP_P: Final = 0.9
 LEAST_REFUSED: Final = 0.5
+# Triggers after which a new sentence may begin.
+WHOLE: Final = tuple(name for name, words in TRIGGERS.items() if words[-1] in gates.ENDS)
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class SynthesisOptions:
             all replies of a group, so that no pair teaches a taste for openers.
         own_turn: share of corrections that get no trigger: the model must turn by itself.
         new_tokens: longest safe reply, and longest correction.
-        tries: how often what fails a gate is written again.
+        tries: how often what fails a gate is written again; 0 takes the greedy text alone.
+        graft: where no try turns away, let the row's own safe reply follow a trigger.
         benign: add one benign group for every harmful one, as far as there are benign rows.
     """
 
@@ -67,6 +71,7 @@ class SynthesisOptions:
     own_turn: float = 0.2
     new_tokens: int = 96
     tries: int = 3
+    graft: bool = True
     benign: bool = True
 
 
@@ -168,9 +173,10 @@ def check_options(options: SynthesisOptions) -> None:
     for name in ("opener", "own_turn"):
         if not 0 <= getattr(options, name) <= 1:
             raise ConfigError(f"`{name}` is {getattr(options, name)}.", fix="Give a share.")
-    for name in ("new_tokens", "tries"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"`{name}` is {getattr(options, name)}.", fix="Give 1 or more.")
+    for name, least in (("new_tokens", 1), ("tries", 0)):
+        value = getattr(options, name)
+        if value < least:
+            raise ConfigError(f"`{name}` is {value}.", fix=f"Give {least} or more.")
 
 
 def _drafts(
@@ -267,7 +273,23 @@ def _write_turns(drafts: Sequence[_Draft], writer: _Writer) -> None:
         if not todo:
             return
     for draft, place in todo:
-        draft.reason = failed[id(draft), place]
+        if not (writer.options.graft and _grafted(draft, place, writer.seed)):
+            draft.reason = failed[id(draft), place]
+
+
+def _grafted(draft: _Draft, place: int, seed: int) -> bool:
+    """Let the safe reply to the bare request follow a trigger; whether that passes the gate.
+
+    A small model that refuses a bare request may still be unable to turn round inside a reply.
+    """
+    safe = draft.safe or ""
+    trigger = draft.triggers[place]
+    if trigger not in WHOLE:
+        trigger = random.Random(item_seed(seed, "graft", draft.prompt.id, place)).choice(WHOLE)
+    if gates.correction(TRIGGERS[trigger], safe, draft.whole) is not None:
+        return False
+    draft.triggers[place], draft.turned[place] = trigger, f" {safe}"
+    return True
 
 
 def _open(model: LanguageModel, draft: _Draft, place: int) -> Encoded:
@@ -344,7 +366,7 @@ def _card(
     seed: int,
 ) -> dict[str, Any]:
     harmful = [group for group in groups if group.label == HARMFUL]
-    own = sum(reply.trigger_id is None for group in harmful for reply in group.cuts)
+    turned = [(reply, group.replies[0].text) for group in harmful for reply in group.cuts]
     return {
         "version": VERSION,
         "lists": LISTS,
@@ -359,7 +381,9 @@ def _card(
             "by_split": dict(sorted(Counter(group.split for group in groups).items())),
         },
         "pairs": count_pairs(groups),
-        "turned_without_a_trigger": own,
+        "corrections": len(turned),
+        "turned_without_a_trigger": sum(reply.trigger_id is None for reply, _ in turned),
+        "grafted": sum(reply.text.endswith(safe) for reply, safe in turned),
         "dropped": dict(sorted(dropped.items())),
         "key": content_key([group.to_json() for group in groups]),
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from theodolite.correction.cut_points import DEPTHS, JITTER
 from theodolite.correction.preference_synthesis import (
@@ -35,7 +36,7 @@ class SynthesisRequest(ModelRequest):
         prompts: a file of requests with harmful replies, and benign ones with good replies; None
             takes the train split of the bundled harmless set.
         limit: so many harmful rows, and benign ones.
-        depths, jitter, opener, own_turn, new_tokens, tries, benign: see `SynthesisOptions`.
+        depths, jitter, opener, own_turn, new_tokens, tries, graft, benign: see `SynthesisOptions`.
     """
 
     model: str = "smollm2-aligned"
@@ -47,6 +48,7 @@ class SynthesisRequest(ModelRequest):
     own_turn: float = 0.2
     new_tokens: int = 96
     tries: int = 3
+    graft: bool = True
     benign: bool = True
 
     @property
@@ -116,7 +118,17 @@ def synthesis_report(made: Synthesis, rows: PromptSet, folder: Path) -> PanelRes
             f"{counts['harmful']} harmful groups and {counts['benign']} benign ones, "
             f"{card['pairs']} pairs, written by {card['written_by']['model']}, which refuses "
             f"{card['bare_requests_refused']:.0%} of the bare requests; they are in "
-            f"{folder / GROUPS}."
+            f"{folder / GROUPS}.{_grafted(card)}"
         ],
         labels={"synthesis/kept": "harmful rows that became a group"},
+    )
+
+
+def _grafted(card: Mapping[str, Any]) -> str:
+    """Say how many corrections the model could not write itself."""
+    if not card["grafted"]:
+        return ""
+    return (
+        f" {card['grafted']} of {card['corrections']} corrections are a trigger and the safe "
+        "reply, because the model never turned round there by itself."
     )
