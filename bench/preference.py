@@ -118,8 +118,8 @@ def compare(count: int, words: int, runs: int, folder: Path) -> tuple[list[dict[
     ours.reference = reference_logprobs(
         ours,
         examples,
-        range(count),
-        pad=0,
+        [(place,) for place in range(count)],
+        collate=ours.data_collator,
         journal=Journal(folder / "journal.jsonl"),
         progress=SilentProgress(),
     )

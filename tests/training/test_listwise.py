@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +37,9 @@ from theodolite.runs.run import Run
 from theodolite.training import session
 from theodolite.training.examples import Example, encode_rows
 from theodolite.training.listwise import ListwiseTrainer, ranking_loss
-from theodolite.training.preference_rows import preference_rows
+from theodolite.training.preference_rows import as_order, preference_rows
 from theodolite.training.recipe import Data, Lora, Recipe
 from theodolite.training.reference import reference_logprobs
-from theodolite.training.rows import TrainingRow
 from theodolite.training.schedule import plan_steps
 
 BETA = 0.1
@@ -97,8 +95,8 @@ def trainer_of(
         trainer.reference = reference_logprobs(
             trainer,
             examples,
-            range(len(examples)),
-            pad=1,
+            [range(len(examples))],
+            collate=collate,
             journal=Journal(folder / "journal.jsonl"),
             progress=SilentProgress(),
         )
@@ -137,10 +135,18 @@ def double() -> LanguageModel:
     return model
 
 
-@pytest.mark.parametrize("shares", [False, True])
-def test_loss_and_gradient_are_the_sum_of_fifteen_pairs_in_six_runs(
-    shares: bool, double: LanguageModel, tmp_path: Path
+@pytest.mark.parametrize(
+    ("layout", "shares"), [("ranked", False), ("ranked", True), ("tree", None)]
+)
+def test_loss_and_gradient_are_the_sum_of_fifteen_pairs_in_six_runs_or_one(
+    layout: str,
+    shares: bool | None,
+    double: LanguageModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if layout == "ranked":
+        monkeypatch.setattr(session, "grows_exactly", lambda module, examples: False)
     group = examples_of(double)[:1]
     assert len(group[0].ranked) == 6
     # Copied before TRL changes how this very module is run.
@@ -156,7 +162,7 @@ def test_loss_and_gradient_are_the_sum_of_fifteen_pairs_in_six_runs(
     with counted(slow) as pairwise:
         wanted = all_pairs_loss(slow, reference, group[0].prompt, group[0].ranked, BETA)
         wanted.backward()
-    assert (sum(ours), sum(pairwise)) == (6, 30)
+    assert (sum(ours), sum(pairwise)) == (1 if layout == "tree" else 6, 30)
     assert loss.item() == pytest.approx(wanted.item(), abs=1e-10)
     assert abs(loss.item() - 15 * math.log(2)) > 1e-2
     for mine, theirs in zip(policy.parameters(), slow.parameters(), strict=True):
@@ -242,11 +248,14 @@ def test_trl_has_the_losses_of_the_oracle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["dpo", "listwise"])
-def test_nothing_is_learnt_at_the_begun_words(method: str, tmp_path: Path) -> None:
+def test_nothing_is_learnt_at_the_begun_words(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = tiny_model()
     rows = preference_rows(made_groups(2, held_out=0), "conditional", fresh=0.0)
     if method == "listwise":
-        rows = [_as_order(row) for row in rows]
+        monkeypatch.setattr(session, "grows_exactly", lambda module, examples: False)
+        rows = [as_order(row) for row in rows]
     examples = encode_rows(model, rows, method)
     trainer, batch = trainer_of(model, examples, tmp_path, method=method)
     trainer.shares = False
@@ -271,8 +280,23 @@ def test_nothing_is_learnt_at_the_begun_words(method: str, tmp_path: Path) -> No
         assert gradient[begins].abs().max() > 0
 
 
-def _as_order(row: TrainingRow) -> TrainingRow:
-    return replace(row, target=None, rejected=None, ranked=(str(row.target), str(row.rejected)))
+def test_a_tree_learns_nothing_at_the_begun_words(tmp_path: Path) -> None:
+    model = tiny_model()
+    rows = preference_rows(made_groups(2, held_out=0), "conditional", fresh=0.0)
+    examples = encode_rows(model, [as_order(rows[0])], "listwise")
+    trainer, batch = trainer_of(model, examples, tmp_path)
+    kept: list[torch.Tensor] = []
+
+    def keep(_: Any, args: Any, output: Any) -> None:
+        if output.last_hidden_state.requires_grad:
+            output.last_hidden_state.retain_grad()
+            kept.append(output.last_hidden_state)
+
+    trainer.model.base_model.register_forward_hook(keep)
+    trainer.compute_loss(trainer.model, dict(batch)).backward()
+    gradient = kept[0].grad[0]
+    begins = len(examples[0].prompt) - 1
+    assert gradient[:begins].count_nonzero() == 0 and gradient[begins:].abs().max() > 0
 
 
 @pytest.fixture

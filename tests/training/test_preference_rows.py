@@ -218,7 +218,13 @@ def test_a_begun_row_may_turn_away_and_may_not_go_on() -> None:
 
 @pytest.mark.parametrize(
     ("method", "more"),
-    [("dpo", {}), ("dpo", {"form": "pairs"}), ("ssft-chat", {}), ("listwise", {})],
+    [
+        ("dpo", {}),
+        ("dpo", {"form": "pairs"}),
+        ("ssft-chat", {}),
+        ("listwise", {}),
+        ("listwise", {"form": "conditional"}),
+    ],
 )
 def test_every_form_trains(
     method: str, more: dict[str, Any], recipe: Recipes, training: Training, tmp_path: Path

@@ -61,7 +61,7 @@ WRONG = {
         "sft_weight = -0.1\n" + GOOD.replace("ssft-chat", "dpo"),
         "`sft_weight` is -0.1",
     ),
-    "form": (GOOD + 'form = "pairs"\n', "`data.form` belongs to dpo"),
+    "form": (GOOD + 'form = "pairs"\n', "`data.form` is pairs, which ssft-chat does not read"),
     "unknown form": (GOOD + 'form = "conditionel"\n', "conditional"),
     "half a penalty": (GOOD + "[penalty]\nmu = 0.1\n", "both"),
     "penalty": (

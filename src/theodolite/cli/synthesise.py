@@ -38,7 +38,7 @@ def synthesise(
     loop: Annotated[
         bool, typer.Option("--loop", help="Train on the groups, and measure test rows again.")
     ] = False,
-    method: Annotated[str, typer.Option(help="dpo (conditional) or listwise.")] = "dpo",
+    method: Annotated[str, typer.Option(help="conditional or listwise.")] = "conditional",
     max_steps: Annotated[int, typer.Option(help="Steps of the training.")] = 70,
     dtype: Dtype = "auto",
     device: Device = None,

@@ -19,6 +19,7 @@ from torch.nn import functional
 from theodolite.training.batches import IGNORED
 from theodolite.training.recipe import Ranking, Recipe
 from theodolite.training.ssft import CompletionTrainer, completion_trainer
+from theodolite.training.tree import answer_sums
 
 if TYPE_CHECKING:
     from theodolite.models.anatomy import Anatomy
@@ -79,16 +80,32 @@ class ListwiseTrainer(CompletionTrainer):
 
         The output layer runs where a token of an answer follows, and nowhere else.
         """
+        if "paths" in inputs:
+            return self._tree_logprobs(model, inputs)
         with self.accelerator.autocast():
             states, labels = self.states_and_labels(model, inputs)
             states, labels = states[:, :-1], labels[:, 1:]
             asked = labels != IGNORED
             logits = self.anatomy.logits_from_final(states[asked])
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        values = -functional.cross_entropy(logits, labels[asked], reduction="none")
+        values = _logprobs(logits, labels[asked])
         # Written to their places and added along rows: in one order, on every device.
         found = values.new_zeros(labels.shape).masked_scatter(asked, values)
         return found.sum(1), asked.sum(1)
+
+    def _tree_logprobs(
+        self, model: Any, inputs: Mapping[str, torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        paths = inputs["paths"]
+        with self.accelerator.autocast():
+            states = self.tree_states(model, dict(inputs))
+            logits = self.anatomy.logits_from_final(states[inputs["parents"]])
+        values = _logprobs(logits, inputs["targets"])
+        return answer_sums(values, paths), (paths >= 0).sum(1)
+
+
+def _logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return -functional.cross_entropy(logits, tokens, reduction="none")
 
 
 def listwise_trainer(

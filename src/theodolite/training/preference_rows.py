@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
@@ -78,9 +79,19 @@ def form_of(recipe: Recipe) -> GroupForm:
             "Preference groups hold answers of a chat, and ssft-label learns a moderator's word.",
             fix='Use method = "listwise", "dpo" or "ssft-chat".',
         )
+    form = recipe.data.form
     if recipe.method == "dpo":
-        return recipe.data.form
-    return "listwise" if recipe.method == "listwise" else "recovery"
+        return "pairs" if form == "pairs" else "conditional"
+    if recipe.method == "listwise":
+        return "conditional" if form == "conditional" else "listwise"
+    return "recovery"
+
+
+def as_order(row: TrainingRow) -> TrainingRow:
+    """Return a row of a chosen and a rejected answer as an order of two, which is the same loss."""
+    if row.ranked is not None or row.rejected is None:
+        return row
+    return replace(row, target=None, rejected=None, ranked=(str(row.target), row.rejected))
 
 
 def holds_groups(path: Path) -> bool:

@@ -11,6 +11,7 @@ rows = ["bundled:safety_training", "mine.jsonl"]
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,9 +21,14 @@ from theodolite.runs.config import load_config
 
 Method = Literal["ssft-label", "ssft-chat", "dpo", "listwise"]
 Ranking = Literal["pairs", "plackett-luce"]
-Form = Literal["pairs", "conditional"]
+Form = Literal["pairs", "conditional", "order"]
 Schedule = Literal["constant", "linear", "cosine"]
 PREFERENCES: Final = ("dpo", "listwise")
+# In which forms a method reads preference groups; the first is its own.
+FORMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "dpo": ("conditional", "pairs"),
+    "listwise": ("order", "conditional"),
+}
 DTYPES: Final = ("auto", "float32", "bfloat16")
 
 
@@ -35,13 +41,14 @@ class Data:
             rows measured before and after, `test` rows left alone.
         weights: how often a row of a source is seen per epoch, by the row's `source`; 1 where not
             named, 0.5 is every second row, drawn anew each epoch.
-        form: what `dpo` makes of files of preference groups: `conditional` (how to go on from a
-            begun reply) or `pairs` (whole replies).
+        form: what is made of files of preference groups: `conditional` (how to go on from a begun
+            reply; the default of `dpo`), `pairs` (whole replies; `dpo`) or `order` (all replies of
+            a group; the default of `listwise`).
     """
 
     rows: tuple[str, ...] = ()
     weights: dict[str, float] = field(default_factory=dict)
-    form: Form = "conditional"
+    form: Form | None = None
 
 
 @dataclass(frozen=True)
@@ -239,9 +246,11 @@ def _check_preferences(recipe: Recipe) -> None:
                 f"`{key}` belongs to {' and '.join(methods)}, and the method is {recipe.method}.",
                 fix="Leave it out.",
             )
-    if recipe.data.form != default.data.form and recipe.method != "dpo":
+    forms = FORMS.get(recipe.method, ())
+    if recipe.data.form is not None and recipe.data.form not in forms:
         raise ConfigError(
-            f"`data.form` belongs to dpo, and the method is {recipe.method}.", fix="Leave it out."
+            f"`data.form` is {recipe.data.form}, which {recipe.method} does not read.",
+            fix=f"Use {' or '.join(forms)}." if forms else "Leave it out.",
         )
 
 

@@ -85,10 +85,12 @@ def _order(examples: Sequence[Example], recipe: Recipe, epoch: int) -> list[int]
     """Return the places of an epoch in random order, each as often as its source's weight says."""
     drawn = []
     for place, example in enumerate(examples):
+        # Orders of one goal stay together: what their answers have in common is run once.
+        name = example.row.goal_id if recipe.method == "listwise" else example.row.id
         weight = recipe.data.weights.get(example.row.source, 1.0)
         luck = item_seed(recipe.seed, "weight", epoch, example.row.id) / _UNIT
         for copy in range(math.floor(weight) + (luck < weight % 1.0)):
-            drawn.append((item_seed(recipe.seed, "order", epoch, example.row.id, copy), place))
+            drawn.append((item_seed(recipe.seed, "order", epoch, name, copy), place))
     return [place for _, place in sorted(drawn)]
 
 

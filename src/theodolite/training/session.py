@@ -32,6 +32,7 @@ from theodolite.training.batches import Layout, lean, packed, packs_exactly, pad
 from theodolite.training.examples import Example
 from theodolite.training.schedule import Plan
 from theodolite.training.start import trainable_start
+from theodolite.training.tree import grows_exactly, tree
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
@@ -89,8 +90,8 @@ def train(
             warnings.simplefilter("ignore")  # what TRL, transformers and PEFT tell each other
             trainer = _trainer(model, plan, done, collate, folder, penalty)
             trainer.remove_callback(PrinterCallback)
-            if layout is ranked:
-                trainer.reference = _reference(trainer, model, examples, plan, run, progress)
+            if plan.recipe.method == "listwise":
+                trainer.reference = _reference(trainer, collate, examples, plan, run, progress)
             parameters = checkpoints.trainable(trainer.model)
             optimizer = _optimizer(parameters, plan)
             if done:
@@ -125,8 +126,10 @@ def training_log(run: Run, steps: int) -> tuple[dict[str, Any], ...]:
 
 def _layout(model: LanguageModel, examples: Sequence[Example], plan: Plan) -> Layout:
     """Return how rows become tensors; packing is taken where it changes nothing but the speed."""
+    if plan.recipe.method == "listwise":
+        return tree if grows_exactly(model.module, examples) else ranked
     if plan.recipe.prefers:
-        return ranked if plan.recipe.method == "listwise" else paired
+        return paired
     if plan.recipe.packing is False:
         return padded
     if packs_exactly(model.module, examples):
@@ -146,7 +149,10 @@ def _collator(model: LanguageModel, examples: Sequence[Example], layout: Layout)
     def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         places = [place for item in items for place in item["rows"]]
         batch = layout([examples[place] for place in places], fill)
-        if layout is ranked:  # the reference goes by places, the loss by the rows of the step
+        if layout in (
+            ranked,
+            tree,
+        ):  # the reference goes by places, the loss by the rows of the step
             batch |= {"places": torch.tensor(places), "of": torch.tensor(items[0]["of"])}
         return batch
 
@@ -160,7 +166,7 @@ def _padding(model: LanguageModel) -> int:
 
 def _reference(
     trainer: Any,
-    model: LanguageModel,
+    collate: Any,
     examples: Sequence[Example],
     plan: Plan,
     run: Run,
@@ -172,8 +178,8 @@ def _reference(
     return reference_logprobs(
         trainer,
         examples,
-        (place for step in plan.steps for rows in step for place in rows),
-        pad=_padding(model),
+        [rows for step in plan.steps for rows in step],
+        collate=collate,
         journal=run.journal,
         progress=progress,
     )

@@ -17,7 +17,12 @@ from theodolite.errors import ConfigError, DataError
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.text.suggest import did_you_mean
 from theodolite.training.guard import refuse_unsafe_rows, unsafe_groups
-from theodolite.training.preference_rows import form_of, holds_groups, preference_rows
+from theodolite.training.preference_rows import (
+    as_order,
+    form_of,
+    holds_groups,
+    preference_rows,
+)
 from theodolite.training.recipe import Recipe
 from theodolite.training.rows import (
     TrainingRow,
@@ -154,6 +159,8 @@ def _group_rows(path: Path, recipe: Recipe) -> tuple[list[TrainingRow], list[str
     rows, ids = [], []
     for group in groups:
         found = preference_rows([group], form, seed=recipe.seed, source=path.stem)
+        if recipe.method == "listwise":
+            found = [as_order(row) for row in found]
         rows += found
         ids += [row.id for row in found if group.id in unsafe]
     return rows, ids

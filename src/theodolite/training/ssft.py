@@ -12,6 +12,7 @@ from trl import SFTConfig, SFTTrainer
 from theodolite.training.batches import IGNORED
 from theodolite.training.opening import opens_exactly, shared_opening, states_after_opening
 from theodolite.training.penalty import MODEL_INPUTS
+from theodolite.training.tree import model_inputs
 
 if TYPE_CHECKING:
     from theodolite.models.anatomy import Anatomy
@@ -31,7 +32,7 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
 
         Returns: axes (row, token, d_model) and (row, token), both without the shared opening.
         """
-        inner = (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
+        inner = _body(model)
         kept = {name: inputs[name] for name in MODEL_INPUTS if name in inputs}
         ids, labels = inputs["input_ids"], inputs["labels"]
         opening = (
@@ -46,6 +47,17 @@ class CompletionTrainer(SFTTrainer):  # type: ignore[misc]
             return inner(**kept, use_cache=False).last_hidden_state, labels
         states = states_after_opening(inner, ids, kept["attention_mask"], opening)
         return states, labels[:, opening:]
+
+    def tree_states(self, model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the last states of a pass that is one tree; axes (token, d_model)."""
+        inner = _body(model)
+        found: torch.Tensor = inner(**model_inputs(inputs, inner.dtype), use_cache=False)[0]
+        return found[0]
+
+
+def _body(model: Any) -> Any:
+    """Return the model without its output layer, adapters in place."""
+    return (model.get_base_model() if hasattr(model, "get_base_model") else model).base_model
 
 
 class _Trainer(CompletionTrainer):

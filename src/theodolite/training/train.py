@@ -46,6 +46,7 @@ LAYOUTS: Final = {
     "lean": "packed where padding would have cost more",
     "paired": "in pairs, padded",
     "ranked": "all answers of a row together, padded",
+    "tree": "one tree, in which answers share what they have in common",
 }
 EXTRA: Final = ("trl", "accelerate", "datasets")
 

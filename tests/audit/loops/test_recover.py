@@ -59,7 +59,7 @@ def request(tmp_path: Path, **more: Any) -> RecoverRequest:
     return RecoverRequest(**(facts | more))
 
 
-@pytest.mark.parametrize("method", ["dpo", "listwise"])
+@pytest.mark.parametrize("method", ["conditional", "listwise"])
 def test_the_loop_trains_and_measures_the_same_again(
     tmp_path: Path, written: list[int], method: str
 ) -> None:
@@ -91,7 +91,7 @@ def test_without_the_loop_nothing_is_trained(tmp_path: Path, written: list[int])
 
 
 def test_recipes_are_sound(tmp_path: Path) -> None:
-    for method in ("dpo", "listwise"):
+    for method in ("conditional", "listwise"):
         recipe = recipe_of(request(tmp_path, method=method), tmp_path / "groups.jsonl")
         check_recipe(recipe)
         assert recipe.batch_size * recipe.gradient_accumulation == 2

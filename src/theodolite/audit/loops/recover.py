@@ -50,16 +50,17 @@ class RecoverRequest(SynthesisRequest):
 
     Args:
         loop: train on the groups and measure again.
-        method: `dpo` (the conditional form: what follows a begun reply) or `listwise` (one loss
-            over the whole order).
-        max_steps, batch_size, learning_rate, beta, sft_weight: of the training.
+        method: `conditional` (DPO on what follows a begun reply) or `listwise` (one loss over the
+            whole order).
+        max_steps, batch_size, learning_rate, beta, sft_weight: of the training; a row is a pair,
+            or an order.
         source, asked: where the begun replies that are measured come from, and so many requests of
             each label.
         ks, max_tokens: depths, and tokens of a continuation.
     """
 
     loop: bool = False
-    method: Literal["dpo", "listwise"] = "dpo"
+    method: Literal["conditional", "listwise"] = "conditional"
     max_steps: int = 70
     batch_size: int = 4
     learning_rate: float = 2e-4
@@ -209,7 +210,7 @@ class _Measured:
 def recipe_of(request: RecoverRequest, groups: Path) -> Recipe:
     """Return how the groups are trained on."""
     return Recipe(
-        method=request.method,
+        method="listwise",  # an order of two is DPO's pair
         model=request.model,
         revision=request.revision,
         dtype=request.dtype,
@@ -217,12 +218,13 @@ def recipe_of(request: RecoverRequest, groups: Path) -> Recipe:
         seed=request.seed,
         epochs=100,  # the steps end it
         max_steps=request.max_steps,
-        batch_size=1 if request.method == "listwise" else request.batch_size,
-        gradient_accumulation=request.batch_size if request.method == "listwise" else 1,
+        batch_size=request.batch_size,
         learning_rate=request.learning_rate,
         beta=request.beta,
         sft_weight=request.sft_weight,
-        data=Data(rows=(str(groups),)),
+        data=Data(
+            rows=(str(groups),), form="conditional" if request.method == "conditional" else "order"
+        ),
         lora=Lora(start=request.adapter),
     )
 
