@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from theodolite.errors import DataError, RunError
+from theodolite.errors import DataError, Interrupted, RunError
 from theodolite.measure.measurement import (
     Floor,
     JudgeQuality,
@@ -385,3 +385,14 @@ def test_a_run_with_results_is_kept_when_something_is_refused_later(tmp_path: Pa
     ):
         raise DataError("A prompt is empty.")
     assert (again.path / "manifest.json").is_file()
+
+
+def test_a_run_inside_another_goes_on_with_the_outer_one(tmp_path: Path) -> None:
+    with (
+        pytest.raises(Interrupted) as error,
+        Run.create("correct synthesise", "m", out=tmp_path / "loop"),
+        Run.create("train dpo", "m", out=tmp_path / "loop" / "training"),
+    ):
+        raise KeyboardInterrupt
+    assert "theodolite correct synthesise --resume" in error.value.fix
+    assert "training" not in error.value.fix

@@ -359,9 +359,12 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         stopped = None
+        again = f"Resume with `{self.journal.resume}`."
         if kind is KeyboardInterrupt and not self.read_only:
-            again = f"Resume with `{self.journal.resume}`."
             stopped = Interrupted(f"Stopped; {self.kept()}", fix=again)
+        elif isinstance(error, Interrupted) and error.fix != again and not self.read_only:
+            # A run inside this one was stopped: it goes on when this one does.
+            stopped = Interrupted(error.message, fix=again)
         empty = self._new and not len(self.journal) and not self.panel_names()
         self.close()
         if stopped is not None:
