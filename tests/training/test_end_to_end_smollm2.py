@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -209,15 +209,6 @@ def official_rows() -> list[TrainingRow]:
         )
         for values in plain
     ]
-
-
-@pytest.fixture
-def all_cores() -> Iterator[None]:
-    """Small tests take one thread each; a real model takes what there is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
