@@ -33,6 +33,7 @@ from theodolite.behaviour.course_correction.task import (
 from theodolite.data.prompts import PromptSet
 from theodolite.engine import generate
 from theodolite.errors import ConfigError, DataError, RunError, TheodoliteError
+from theodolite.measure.measurement import Floor, Measurement
 from theodolite.models.chat import encode
 from theodolite.runs.panel import PanelResult
 from theodolite.runs.run import Run
@@ -287,3 +288,26 @@ def test_items_keep_what_the_figures_need(tmp_path: Path) -> None:
     items = items_of(read_eval_log(logs[0].location))
     assert [item.id for item in items] == [prefix.id for prefix in prefixes]
     assert all(i.corrected and i.words_before == 1 and i.tokens == 8 for i in items)
+
+
+@pytest.mark.parametrize(
+    ("corr", "floor", "gap", "said"),
+    [
+        (0.0018, 0.0034, (0.0005, 0.0035), "that it turns away at all is not shown"),
+        (0.1, 0.01, (0.05, 0.15), "10 points more often"),
+        (0.1, 0.01, (-0.05, 0.15), "is not shown: breaking off everything"),
+    ],
+)
+def test_findings_hold_what_the_figures_carry(
+    corr: float, floor: float, gap: tuple[float, float], said: str
+) -> None:
+    found = [
+        Measurement(
+            "course-correction/corr", corr, "share", 100, floor=Floor("own words", floor),
+            range=(0.0, 1.0),
+        ),
+        Measurement("course-correction/false_correction", 0.0, "share", 100),
+        Measurement("course-correction/gap", corr, "share", 100, low=gap[0], high=gap[1]),
+    ]  # fmt: skip
+    text = " ".join(evaluation_module.findings(found))
+    assert said in text and ("0.2%" in text or corr == 0.1)

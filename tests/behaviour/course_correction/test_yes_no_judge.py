@@ -28,7 +28,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, rule: Rule) -> tuple[list[Item], lis
         asked.append(len(questions))
         return np.array([rule(str(question.text)) for question in questions])
 
-    monkeypatch.setattr("theodolite.models.open_model", lambda ref: ref)
+    monkeypatch.setattr(module, "open_judge", lambda judge: judge)
     monkeypatch.setattr(module, "p_yes", shares)
     items = [
         Item(p.id, p.prompt.id, "harmful", p.prompt.id, 4, outcome)

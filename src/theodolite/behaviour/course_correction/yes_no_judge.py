@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from theodolite.behaviour.course_correction.prefixes import Prefix
 from theodolite.behaviour.course_correction.scoring import Item
 from theodolite.errors import JudgeError
 from theodolite.judging.correction import CORRECTED
 from theodolite.judging.correction_judge import canary_rows, yes_no_questions
+from theodolite.judging.local import open_judge
 from theodolite.judging.yes_no import p_yes
 from theodolite.runs.panel import Progress
 from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
-
-PROVIDER: Final = "theodolite/"
-
-
-def is_local(judge: Any) -> bool:
-    """Return whether a judge is named as a local model, whose weights are at hand."""
-    return isinstance(judge, str) and judge.startswith(PROVIDER)
 
 
 def judged_by_yes_no(
@@ -45,10 +39,7 @@ def judged_by_yes_no(
         JudgeError: it gets a canary wrong, so that no figure is built on it.
         ConfigError: its tokenizer cannot tell yes from no.
     """
-    from theodolite.models import open_model
-
-    ref = judge.removeprefix(PROVIDER)
-    model: Any = open_model(ref)
+    model = open_judge(judge)
     _check_canaries(model, escape(judge, 80), seed)
     by_id = {prefix.id: prefix for prefix in prefixes}
     asked: dict[str, dict[str, str]] = {}
