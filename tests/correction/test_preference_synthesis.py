@@ -94,8 +94,8 @@ def test_groups_are_ordered_cut_and_counted(written: Any) -> None:
     openers = sum(group.opener_id is not None for group in harmful)
     own = sum(reply.trigger_id is None for group in harmful for reply in group.cuts)
     assert 12 <= openers <= 38 and 18 <= own <= 66  # of 50 at .5 and of 200 at .2: 99.9 % bands
-    assert made.card["groups"] == {"benign": 3, "by_split": {"test": 53}, "harmful": 50}
-    assert made.card["pairs"] == 753 and made.card["bare_requests_refused"] == 1.0
+    assert made.card["groups"] == {"benign": 9, "by_split": {"test": 59}, "harmful": 50}
+    assert made.card["pairs"] == 759 and made.card["bare_requests_refused"] == 1.0
     prompts, _ = asked[1]
     model = tiny_model("llama")
     control = control_tokens(model.tokenizer, model.chat)
@@ -165,7 +165,8 @@ def test_a_benign_group_prefers_the_good_reply(written: Any) -> None:
     written(good)
     made = synthesise(tiny_model("llama"), rows(3, benign=3))
     benign = [group for group in made.groups if group.label == "benign"]
-    assert len(benign) == 3
+    assert len(benign) == 9 and len({group.goal_id for group in benign}) == 3
+    assert len({(g.goal_id, g.cuts[0].cut) for g in benign}) == 9  # each at a depth of its own
     for group in benign:
         whole, broken = group.replies
         assert broken.text.startswith(whole.text[: broken.cut or 0])

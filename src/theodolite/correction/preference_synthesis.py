@@ -62,7 +62,9 @@ class SynthesisOptions:
         new_tokens: longest safe reply, and longest correction.
         tries: how often what fails a gate is written again; 0 takes the greedy text alone.
         graft: where no try turns away, let the row's own safe reply follow a trigger.
-        benign: add one benign group for every harmful one, as far as there are benign rows.
+        benign: add one benign row for every harmful group, as far as there are any.
+        breaks: groups of a benign row, each broken off at a depth of its own: harmful groups give
+            about as many pairs, and without a balance a model learns to break off everything.
     """
 
     depths: tuple[float, ...] = DEPTHS
@@ -73,6 +75,7 @@ class SynthesisOptions:
     tries: int = 3
     graft: bool = True
     benign: bool = True
+    breaks: int = 3
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def check_options(options: SynthesisOptions) -> None:
     for name in ("opener", "own_turn"):
         if not 0 <= getattr(options, name) <= 1:
             raise ConfigError(f"`{name}` is {getattr(options, name)}.", fix="Give a share.")
-    for name, least in (("new_tokens", 1), ("tries", 0)):
+    for name, least in (("new_tokens", 1), ("tries", 0), ("breaks", 1)):
         value = getattr(options, name)
         if value < least:
             raise ConfigError(f"`{name}` is {value}.", fix=f"Give {least} or more.")
@@ -326,34 +329,38 @@ def _joined(begun: str, text: str) -> str:
 def _benign_groups(
     model: LanguageModel, rows: Sequence[Prompt], options: SynthesisOptions, seed: int
 ) -> list[Group]:
-    """Return one group per benign row: its good reply before the same reply broken off."""
+    """Return the groups of benign rows: the good reply before the same reply broken off."""
+    how: dict[str, Any] = {"depths": options.depths, "jitter": options.jitter, "seed": seed}
     groups = []
     for row in rows:
         dice = random.Random(item_seed(seed, "benign", row.id))
-        how: dict[str, Any] = {"depths": options.depths, "jitter": options.jitter}
-        cuts = cut_points(reply_of(row), model.tokenizer, key=row.id, seed=seed, **how)
+        cuts = cut_points(reply_of(row), model.tokenizer, key=row.id, **how)
         if cuts is None:
             continue
         opener = dice.choice(list(OPENERS)) if dice.random() < options.opener else None
-        begin = f"{OPENERS[opener]} " if opener else ""
-        cut = len(begin) + dice.choice(cuts)
-        whole = begin + reply_of(row)
-        trigger = None if dice.random() < options.own_turn else dice.choice(list(TRIGGERS))
-        turn = f"{TRIGGERS[trigger]} " if trigger else ""
-        broken = f"{whole[:cut]} {turn}{general_refusal(row.id, seed=seed)}"
-        groups.append(
-            Group(
-                id=row.id,
-                goal_id=row.goal_id or row.id,
-                split=row.split or "train",
-                label=BENIGN,
-                request=row.request,
-                replies=(Reply("GOOD", whole), Reply("BREAK", broken, None, cut, trigger)),
-                opener_id=opener,
-                source=row.source or "",
-            )
-        )
+        for cut in sorted(dice.sample(cuts, min(options.breaks, len(cuts)))):
+            trigger = None if dice.random() < options.own_turn else dice.choice(list(TRIGGERS))
+            groups.append(_broken(row, cut, opener, trigger, seed))
     return groups
+
+
+def _broken(row: Prompt, cut: int, opener: str | None, trigger: str | None, seed: int) -> Group:
+    """Return a benign row's good reply, and the same broken off after so many characters."""
+    begin = f"{OPENERS[opener]} " if opener else ""
+    whole, cut = begin + reply_of(row), len(begin) + cut
+    name = f"{row.id}/{cut}"
+    turn = f"{TRIGGERS[trigger]} " if trigger else ""
+    broken = f"{whole[:cut]} {turn}{general_refusal(name, seed=seed)}"
+    return Group(
+        id=name,
+        goal_id=row.goal_id or row.id,
+        split=row.split or "train",
+        label=BENIGN,
+        request=row.request,
+        replies=(Reply("GOOD", whole), Reply("BREAK", broken, None, cut, trigger)),
+        opener_id=opener,
+        source=row.source or "",
+    )
 
 
 def _card(

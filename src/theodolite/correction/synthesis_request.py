@@ -36,7 +36,8 @@ class SynthesisRequest(ModelRequest):
         prompts: a file of requests with harmful replies, and benign ones with good replies; None
             takes the train split of the bundled harmless set.
         limit: so many harmful rows, and benign ones.
-        depths, jitter, opener, own_turn, new_tokens, tries, graft, benign: see `SynthesisOptions`.
+        depths, jitter, opener, own_turn, new_tokens, tries, graft, benign, breaks:
+            see `SynthesisOptions`.
     """
 
     model: str = "smollm2-aligned"
@@ -50,6 +51,7 @@ class SynthesisRequest(ModelRequest):
     tries: int = 3
     graft: bool = True
     benign: bool = True
+    breaks: int = 3
 
     @property
     def options(self) -> SynthesisOptions:
