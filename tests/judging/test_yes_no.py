@@ -44,6 +44,6 @@ def test_a_local_judge_is_read_at_its_first_token() -> None:
 
 def test_a_tokenizer_that_begins_both_alike_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny_model("llama")
-    monkeypatch.setattr("theodolite.judging.yes_no._ids", lambda model, text: [7])
+    monkeypatch.setattr("theodolite.judging.first_words._ids", lambda model, text: [7])
     with pytest.raises(ConfigError, match="begin with the same token"):
         yes_no_tokens(model)

@@ -15,7 +15,7 @@ from theodolite.text.display import escape
 from theodolite.text.normalise import strip_reasoning
 
 if TYPE_CHECKING:
-    from inspect_ai.model import GenerateConfig, Model
+    from inspect_ai.model import GenerateConfig, Model, ModelOutput
 
 UNPARSABLE = "judge_unparsable"
 ATTEMPTS = 2
@@ -172,7 +172,7 @@ async def ask_values(model: Model, prompt: str, *, tag: str, allowed: Values) ->
     request = values_request(tag, allowed)
     messages: list[Any] = [ChatMessageUser(content=f"{prompt}\n\n{request}")]
     for attempt in range(1, ATTEMPTS + 1):
-        reply = await _reply(model, messages, verdict_config(tag, allowed))
+        reply = (await answer(model, messages, verdict_config(tag, allowed))).completion
         values = parse_values(reply, tag=tag, allowed=allowed)
         if values is not None:
             return ValuesVerdict(values, None, attempt)
@@ -183,7 +183,11 @@ async def ask_values(model: Model, prompt: str, *, tag: str, allowed: Values) ->
     return ValuesVerdict(None, UNPARSABLE, ATTEMPTS)
 
 
-async def _reply(model: Model, messages: list[Any], config: GenerateConfig) -> str:
+async def answer(model: Model, messages: list[Any], config: GenerateConfig) -> ModelOutput:
+    """Return what a judge wrote.
+
+    Raises: JudgeError: it cannot be reached or fails.
+    """
     try:
         output = await model.generate(messages, config=config)
     except Exception as error:  # whatever a provider raises, the judge is down
@@ -197,4 +201,4 @@ async def _reply(model: Model, messages: list[Any], config: GenerateConfig) -> s
             f"The judge {escape(str(model), 80)} failed ({escape(output.error, 200)}).",
             fix="Check the judge and resume the run; what was judged is kept.",
         )
-    return output.completion
+    return output

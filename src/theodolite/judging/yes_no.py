@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from theodolite.errors import ConfigError
+from theodolite.judging.first_words import (
+    Floats,
+    first_tokens,
+    log_sum,
+    share_of_first,
+    word_masses,
+    word_tokens,
+)
 
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
     from theodolite.models.handle import LanguageModel
 
+__all__ = ["first_tokens", "p_yes", "read_yes_no", "yes_no_tokens", "yes_share"]
+
 _REPLY = re.compile(r"\W*(yes|y|no|n)\b[\s.,!;:*\"')-]*\Z", re.IGNORECASE)
-_FORMS = {"yes": ("yes", "Yes", "YES"), "no": ("no", "No", "NO")}
+_FORMS: Final = {"Yes": ("yes", "Yes", "YES"), "No": ("no", "No", "NO")}
 
 
 def read_yes_no(reply: str) -> bool | None:
@@ -31,30 +39,11 @@ def yes_no_tokens(model: LanguageModel) -> tuple[tuple[int, ...], tuple[int, ...
     Raises:
         ConfigError: both begin with the same token, so no first token tells them apart.
     """
-    yes, no = (
-        {
-            int(ids[0])
-            for form in _FORMS[word]
-            for text in (form, f" {form}")
-            if (ids := _ids(model, text))
-        }
-        for word in ("yes", "no")
-    )
-    if yes & no or not yes or not no:
-        raise ConfigError(
-            f"'Yes' and 'No' begin with the same token under the tokenizer of {model.name}.",
-            fix="Use another judge.",
-        )
-    return tuple(sorted(yes)), tuple(sorted(no))
+    yes, no = word_tokens(model, _FORMS)
+    return yes, no
 
 
-def _ids(model: LanguageModel, text: str) -> Sequence[int]:
-    ids: Any = model.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-    # A lone space before the word would be the same token for both.
-    return [i for i in ids if str(model.tokenizer.decode([i])).strip()]
-
-
-def p_yes(model: LanguageModel, questions: Sequence[Prompt]) -> NDArray[np.float64]:
+def p_yes(model: LanguageModel, questions: Sequence[Prompt]) -> Floats:
     """Return the probability of yes against no as the first token of each answer.
 
     Args:
@@ -63,18 +52,9 @@ def p_yes(model: LanguageModel, questions: Sequence[Prompt]) -> NDArray[np.float
 
     Returns: axis (question), in [0, 1]: the softmax over the mass of both words' first tokens.
     """
-    from theodolite.engine import next_token
-
-    yes, no = yes_no_tokens(model)
-    found = next_token(model, questions).double()
-    return yes_share(found[:, list(yes)].numpy(), found[:, list(no)].numpy())
+    return share_of_first(word_masses(model, questions, yes_no_tokens(model)))
 
 
-def yes_share(yes: NDArray[np.float64], no: NDArray[np.float64]) -> NDArray[np.float64]:
+def yes_share(yes: Floats, no: Floats) -> Floats:
     """Return the share of yes; log-probabilities with axes (question, token)."""
-    return np.asarray(1 / (1 + np.exp(_mass(no) - _mass(yes))))
-
-
-def _mass(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    most = values.max(axis=1)
-    return np.asarray(most + np.log(np.exp(values - most[:, None]).sum(axis=1)))
+    return share_of_first(np.stack([log_sum(yes), log_sum(no)], axis=1))

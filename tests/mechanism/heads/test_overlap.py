@@ -18,7 +18,6 @@ from theodolite.mechanism.heads.overlap import (
     overlap,
     overlap_p_value,
     rank_biased_overlap,
-    spearman,
 )
 from theodolite.mechanism.heads.ranking import HeadRanking
 
@@ -72,39 +71,6 @@ def test_ten_of_1024_twice() -> None:
         1 - math.comb(1014, 10) / math.comb(1024, 10)
     )
     assert overlap_p_value(10, 10, 10, 1024) == pytest.approx(1 / math.comb(1024, 10), rel=1e-12)
-
-
-@FEW
-@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=4, max_size=30))
-def test_spearman_is_pearson_of_counted_ranks(pairs: list[tuple[int, int]]) -> None:
-    first, second = ([float(value) for value in side] for side in zip(*pairs))
-    found = spearman(first, second)
-    if len(set(first)) == 1 or len(set(second)) == 1:
-        assert found.status == "not_measured"
-        return
-    assert found.value == pytest.approx(oracle.spearman(first, second), abs=1e-9)
-    assert found.low is not None and found.high is not None and found.value is not None
-    assert -1 <= found.low <= found.value <= found.high <= 1
-    flipped = spearman(first, [-value for value in second])
-    assert flipped.value == pytest.approx(-found.value)
-
-
-def test_spearman_leaves_out_what_has_no_score() -> None:
-    found = spearman([1, 2, None, 4, 5, 6], [2, 4, 9, float("nan"), 10, 12])
-    assert (found.value, found.n) == (pytest.approx(1.0), 4)
-    assert spearman([1, 2, None], [1, 2, 3]).reason == "only 2 heads have both scores"
-    with pytest.raises(DataError, match="3 and 2 scores"):
-        spearman([1, 2, 3], [1, 2])
-
-
-def test_spearman_intervals_cover() -> None:
-    rng = np.random.default_rng(0)
-    held = 0
-    for _ in range(300):
-        x = rng.normal(size=40)
-        found = spearman(x.tolist(), (x + rng.normal(size=40)).tolist())
-        held += bool(found.low <= 0.690 <= found.high)  # 6/pi asin(rho/2) at rho = 1/sqrt 2
-    assert 0.91 <= held / 300 <= 0.98
 
 
 @FEW

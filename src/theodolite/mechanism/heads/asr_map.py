@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from theodolite.measure.measurement import Measurement
+from theodolite.measure.rank_agreement import spearman
 from theodolite.mechanism.heads.ablation import Head, HeadAblation, head_name
 from theodolite.mechanism.heads.asr import attack_success
 from theodolite.mechanism.heads.asr_result import AsrResult
-from theodolite.mechanism.heads.overlap import spearman
 
 if TYPE_CHECKING:
     from theodolite.data.prompts import Prompt
@@ -50,7 +50,7 @@ class HeadAsrMap:
         """Return Spearman's rank correlation of scores and success rates over the heads."""
         rates = self.result.success[1:].mean((1, 2)).tolist()
         scores = [self.scores.get(head) for head in self.heads]
-        return spearman(scores, rates, name="heads/asr/score_vs_asr")
+        return spearman(scores, rates, name="heads/asr/score_vs_asr", what="heads")
 
     def measurements(self) -> list[Measurement]:
         """Return the intact rate and the correlation; the heads' own rates are in `frame`."""

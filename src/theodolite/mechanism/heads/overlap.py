@@ -7,16 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from theodolite.errors import DataError
-from theodolite.measure.closed_form import normal_quantile
 from theodolite.measure.measurement import Floor, Measurement, not_measured
+from theodolite.measure.rank_agreement import spearman
 from theodolite.mechanism.heads.ablation import Head, head_name
 from theodolite.mechanism.heads.ranking import HeadRanking
 
 PERSISTENCE: Final = 0.9
-_FEWEST_PAIRS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -202,62 +199,6 @@ def overlap_p_value(shared: int, first: int, second: int, n_heads: int) -> float
     return float(sum(_chances(first, second, n_heads)[shared:]))
 
 
-def spearman(
-    first: Sequence[float | None],
-    second: Sequence[float | None],
-    *,
-    name: str = "spearman",
-    level: float = 0.95,
-    reason: str | None = None,
-) -> Measurement:
-    """Return the rank correlation of two scores of the same heads; ties share their mean rank.
-
-    Source: interval by Bonett and Wright 2000.
-
-    Args:
-        first, second: axis (head); None or NaN where there is no score: the pair is left out.
-        name, level, reason: as for `measure.proportion`.
-
-    Returns: not measured for fewer than four pairs, or where one side is all alike.
-
-    Raises:
-        DataError: the sides differ in length.
-
-    Note: the interval takes heads as independent draws. Heads of a layer are not quite, and the
-        noise of the prompts, which both scores may share, is not in it.
-    """
-    if len(first) != len(second):
-        raise DataError(
-            f"There are {len(first)} and {len(second)} scores to correlate.",
-            fix="Give two scores of the same heads.",
-        )
-    table = np.array([first, second], np.float64)
-    x, y = table[:, np.isfinite(table).all(0)]
-    if len(x) < _FEWEST_PAIRS:
-        why = f"only {len(x)} heads have both scores"
-        return not_measured(name, "correlation", why, n=len(x))
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return not_measured(name, "correlation", "all scores of one side are alike", n=len(x))
-    from scipy.stats import rankdata
-
-    rho = float(np.corrcoef(rankdata(x), rankdata(y))[0, 1].clip(-1.0, 1.0))
-    half = normal_quantile(level) * math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
-    centre = math.atanh(min(max(rho, -1 + 1e-12), 1 - 1e-12))
-    return Measurement(
-        name=name,
-        value=rho,
-        unit="correlation",
-        n=len(x),
-        low=min(rho, math.tanh(centre - half)),
-        high=max(rho, math.tanh(centre + half)),
-        level=level,
-        method="bonett-wright",
-        floor=Floor("unrelated", 0.0),
-        range=(-1.0, 1.0),
-        reason=reason,
-    )
-
-
 def _all_heads(first: HeadRanking, second: HeadRanking) -> Measurement:
     """Return the Spearman correlation over the heads that both rankings score."""
     name = f"overlap/{first.name}/{second.name}/spearman"
@@ -272,6 +213,7 @@ def _all_heads(first: HeadRanking, second: HeadRanking) -> Measurement:
         [own[head] for head in common],
         [other[head] for head in common],
         name=name,
+        what="heads",
         reason=f"{left_out} heads have a score on one side only" if left_out else None,
     )
 
