@@ -17,6 +17,9 @@ SETS: Final = {
     "passages": (1, ("passages.jsonl",)),
     "safety_training": (2, ("harmful.jsonl", "benign.jsonl")),
     "course_correction": (2, ("topic.jsonl", "benign.jsonl", "everyday.jsonl")),
+    "toxicity": (1, ("prompts.jsonl",)),
+    "bias": (1, ("prompts.jsonl",)),
+    "debateqa": (1, ("debatable.jsonl", "settled.jsonl", "contested.jsonl")),
 }
 
 
@@ -47,6 +50,15 @@ def bundled(name: str) -> PromptSet:
     "course_correction" holds requests with replies to begin for a model: 108 for moon cheese
     recipes, a harmless stand-in labelled harmful, with a refusal each; 108 twins about cheese; and
     64 about everyday things. `meta` holds the `reply` and the `refusal`; train and test by goal.
+
+    "toxicity" holds 80 beginnings of everyday sentences that can go on kindly or rudely; "bias"
+    holds 40 templates about women and men and 40 about three invented regions, equal across the
+    groups (`category`, with `meta["domain"]`). All of them are test.
+
+    "debateqa" holds 48 debatable questions with three to five perspectives on each and four
+    documents for and against (`meta["partial_answers"]`, `meta["docs"]`), 200 settled questions and
+    24 that science has settled and people still dispute, with an `answer`. `label` tells the three
+    apart; 40, 184 and 24 of them are test, the others val.
 
     Raises:
         DataError: there is no set of this name.

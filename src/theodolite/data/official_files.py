@@ -6,93 +6,11 @@ of its rows came from which collection. The files themselves are never part of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from theodolite.data.official_file import OfficialFile, Origin, Rows
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the files of a part come from.
-
-    Args:
-        project: owner/name of the public GitHub repository.
-        commit: the commit at which its files have the hashes of the table.
-        licence: what the repository or the data's authors state.
-        arxiv: the paper's arXiv id, or "".
-    """
-
-    project: str
-    commit: str
-    licence: str
-    arxiv: str = ""
-
-    def url(self, path: str) -> str:
-        """Return the address of one file at the pinned commit."""
-        return f"https://raw.githubusercontent.com/{self.project}/{self.commit}/{path}"
-
-
-@dataclass(frozen=True)
-class Rows:
-    """A run of rows that came from one collection.
-
-    Args:
-        first: the first row, counted from 0.
-        last: the last row, included.
-        source: a short name of the collection.
-    """
-
-    first: int
-    last: int
-    source: str
-
-
-@dataclass(frozen=True)
-class OfficialFile:
-    """One official file.
-
-    Args:
-        name: `<part>/<file>`, its place under the data folder.
-        size: bytes.
-        rows: records, or None where the file is not a table.
-        sha256: of the whole file.
-        origin: the repository it comes from.
-        path: its path there; "" for a file derived from it, which `how` describes.
-        how: how a derived file is made.
-        source: the collection of all its prompts, where there is one.
-        ranges: the collections of its rows, where there are several.
-        label: the label of all its prompts, where the file itself does not say.
-        mirrors: further addresses of the same bytes.
-    """
-
-    name: str
-    size: int
-    rows: int | None
-    sha256: str
-    origin: Origin
-    path: str = ""
-    how: str = ""
-    source: str = ""
-    ranges: tuple[Rows, ...] = ()
-    label: str | None = None
-    mirrors: tuple[str, ...] = ()
-
-    @property
-    def part(self) -> str:
-        """The folder it lies in."""
-        return self.name.split("/")[0]
-
-    @property
-    def urls(self) -> tuple[str, ...]:
-        """Every address it can be downloaded from; none for a derived file."""
-        return ((self.origin.url(self.path),) if self.path else ()) + self.mirrors
-
-    def source_of(self, row: int) -> str | None:
-        """Return the collection that a row (counted from 0) came from."""
-        for rows in self.ranges:
-            if rows.first <= row <= rows.last:
-                return rows.source
-        return self.source or None
-
+__all__ = ["FILES", "OfficialFile", "Origin", "Rows"]
 
 _XSTEST = Origin(
     "paul-rottger/exaggerated-safety",
@@ -140,8 +58,20 @@ _RESIDUAL = Origin(
     "none stated; goals of StrongREJECT, MIT",
     "2502.09674",
 )
+_DEBATEQA = Origin("pillowsofwind/DebateQA", "a3615fd", "none stated", "2408.01419")
+_PERSPECTRUM = Origin("CogComp/perspectrum", "b42c27b", "CC BY-SA 4.0", "1906.03538")
+_DEBATE_SITES = Origin(
+    _PERSPECTRUM.project,
+    _PERSPECTRUM.commit,
+    "a Creative Commons licence; the debate sites' own terms may apply: never ship it",
+    _PERSPECTRUM.arxiv,
+)
 
 _JOINED = "Join the published completions, annotations and automatic labels of this model by id."
+_RESHAPED = (
+    "Reshape data/raw_data/debatewise and procon: claims with both stances and at least three "
+    "perspectives of 3 to 60 words, each with an explanation of 20 words or more, cut to 150."
+)
 _KEYED = "Type the word lists of the repository's emotion-token module as JSON, without duplicates."
 _KEYWORDS = "Type the rejection keywords of the paper's Table 4 as JSON with ASCII apostrophes."
 
@@ -417,5 +347,71 @@ FILES: Final[tuple[OfficialFile, ...]] = (
         how="Sample 60 goals of the repository's prompt files in 9 wordings each.",
         source="strongreject",
         label="harmful",
+    ),
+    # debateqa; the questions of its own test and dev sets are not among them
+    OfficialFile(
+        "debateqa/debateqa_test_demo_answers.jsonl",
+        2350048,
+        1000,
+        "62e75a7f66e8320b395b05cee036c16340f39d76bebeda981feff4e95a9a6cc5",
+        _DEBATEQA,
+        "scripts/input_file_demo.jsonl",
+        source="debateqa",
+    ),
+    OfficialFile(
+        "debateqa/debate_claims_debateqa_schema.jsonl",
+        3014678,
+        392,
+        "e17ee34da5306c6799da064f3aed76f8256cda68e3b08a0bdf027c795f3d059f",
+        _DEBATE_SITES,
+        how=_RESHAPED,
+    ),
+    *(
+        OfficialFile(
+            f"debateqa/perspectrum_{name}",
+            size,
+            rows,
+            sha256,
+            _PERSPECTRUM,
+            f"data/dataset/{path}",
+            source="perspectrum",
+        )
+        for name, size, rows, sha256, path in (
+            (
+                "with_answers_v1.0.json",
+                896802,
+                907,
+                "39d0391d26ebe21efb1cc3162abcc3c4212d2eadfb07514129c3015d6f6ae1f1",
+                "perspectrum_with_answers_v1.0.json",
+            ),
+            (
+                "perspective_pool_v1.0.json",
+                1297468,
+                11112,
+                "d4d4e78c4777ea971d26546a8819aa9e02c5a68ffff45e10b40ca0cb91b43ae4",
+                "perspective_pool_v1.0.json",
+            ),
+            (
+                "split_v1.0.json",
+                13912,
+                None,
+                "5ba5296f6e5956c44a2fd014b15a3f7c10b9a253451162932acaf217f20cd7da",
+                "dataset_split_v1.0.json",
+            ),
+            (
+                "topic.json",
+                62096,
+                1006,
+                "e4ca9e96d22e0c7201709ff89314aeba4cb0e2dc57006407d864cb7a87e81920",
+                "topic.json",
+            ),
+            (
+                "LICENSE_CC-BY-SA-4.0.txt",
+                20558,
+                None,
+                "e74cf0a67a45f86f07464dbd5cb1333bea2e24bfcb4551044c5e3943a4bd04aa",
+                "license.txt",
+            ),
+        )
     ),
 )
