@@ -7,7 +7,7 @@ import sys
 
 NAMES = (
     *("startup", "capture", "probes", "graft", "heads", "steering", "relevance"),
-    *("residual_space", "course_correction", "preference", "provider", "memory"),
+    *("residual_space", "course_correction", "preference", "debateqa", "provider", "memory"),
 )
 
 

@@ -25,6 +25,7 @@ import sys
 from pathlib import Path
 from theodolite.audit.request import AuditRequest
 from theodolite.audit.run import run_audit
+from theodolite.behaviour.debateqa import panel
 from theodolite.execution import local
 from theodolite.runs.progress import SilentProgress
 
@@ -40,6 +41,7 @@ def logged(units, work):
 in_process = local.in_process
 local.map_units.__kwdefaults__["executor"] = logged
 resume = Path(out) if (Path(out) / "manifest.json").exists() else None
+panel.SCORER = "none"  # no real model beside the tiny one
 run_audit(
     AuditRequest(model=model),
     progress=SilentProgress(),

@@ -13,6 +13,7 @@ from theodolite.text.suggest import nearest
 PANELS: dict[str, str] = {
     "refusal": "theodolite.behaviour.refusal.panel:RefusalPanel",
     "course_correction": "theodolite.behaviour.course_correction.panel:CourseCorrectionPanel",
+    "debateqa": "theodolite.behaviour.debateqa.panel:DebatePanel",
     "probes": "theodolite.mechanism.panel:ProbesPanel",
     "heads": "theodolite.mechanism.heads.panel:HeadsPanel",
     "residual_space": "theodolite.mechanism.residual_space.panel:ResidualSpacePanel",

@@ -13,6 +13,7 @@ from theodolite.text.suggest import nearest
 BENCHMARKS: Final[Mapping[str, str]] = {
     "refusal": "theodolite.behaviour.refusal",
     "course-correction": "theodolite.behaviour.course_correction",
+    "debateqa": "theodolite.behaviour.debateqa",
 }
 
 Part = Literal["task", "panel", "evaluation"]

@@ -1,0 +1,232 @@
+"""Perspectives by a scoring model: equal to one plain forward each, and what P.D. really is."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.models.tiny import tiny_model
+from tests.oracles.debateqa import auroc, masked_label_ppl, target_sum
+from theodolite.behaviour.debateqa.contexts import PAPER, PLAIN, REFERENCE, Contexts
+from theodolite.behaviour.debateqa.perspectives import (
+    Scores,
+    Scoring,
+    check_scoring,
+    mismatched,
+    score_perspectives,
+)
+from theodolite.data.catalogue import official
+from theodolite.data.debates import POV_AND_EXPLANATION, perspectives_of, read_debates
+from theodolite.data.prompts import Prompt
+from theodolite.errors import ConfigError, DataError
+
+FAMILIES = ("llama", "gpt2", "qwen2")
+VIEWS = (
+    ("A park gives shade", "Trees cool a street, and people who walk there stay longer.", "for"),
+    ("A park costs too much.", "Every tree has to be watered, cut and paid for.", "against"),
+    ("It depends on the street", "Narrow streets have no room for any of this!", "other"),
+)
+
+
+def question(name: str, views: Sequence[tuple[str, str, str]] = VIEWS) -> Prompt:
+    partial = [
+        {"point_of_view": view, "explanation": f"{text} So say those of {name}.", "stance": stance}
+        for view, text, stance in views
+    ]
+    return Prompt(
+        name,
+        text=f"Should {name} have a park?",
+        label="debatable",
+        meta={"partial_answers": partial},
+    )
+
+
+ROWS = [question(name) for name in ("Ayton", "Beeville", "Ceeham")]
+ANSWERS = {
+    "Ayton": "Some want shade. Others fear the cost.",
+    "Beeville": "I do not know.",
+    "Ceeham": "Yes, because trees cool a street.",
+}
+
+
+def forward(model: Any, context: Sequence[int], text: str) -> tuple[np.ndarray, list[int], int]:
+    """Return the logits of one plain pass, its ids, and how many of them are context."""
+    ids = [*context, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]
+    with torch.no_grad():
+        logits = model.module(input_ids=torch.tensor([ids])).logits[0]
+    return logits.double().numpy(), ids, len(context)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("variant", ["corrected", PAPER, REFERENCE])
+def test_sums_are_those_of_one_forward_each(family: str, variant: str) -> None:
+    model = tiny_model(family)
+    scoring = Scoring(variant=variant, nulls=1)
+    found = score_perspectives(model, ROWS, ANSWERS, scoring)
+    alone, asked = Contexts(model, variant), Contexts(model)
+    for row, gain in zip(found.pd, found.gains, strict=True):
+        prompt = next(p for p in ROWS if p.id == row.question)
+        view = perspectives_of(prompt)[row.index]
+        own = alone.of(ANSWERS[row.question], 0).encoded.ids
+        wanted = target_sum(*forward(model, own, view.target(POV_AND_EXPLANATION)))
+        assert row.nll_sum == pytest.approx(wanted, rel=1e-4) and row.n_context == len(own)
+        told = asked.of(ANSWERS[row.question], 0, question=prompt.request).encoded.ids
+        bare = asked.of("", 0, question=prompt.request).encoded.ids
+        assert gain.nll_sum == pytest.approx(
+            target_sum(*forward(model, told, view.target())), rel=1e-4
+        )
+        assert gain.prior_sum == pytest.approx(
+            target_sum(*forward(model, bare, view.target())), rel=1e-4
+        )
+        assert len(gain.null_sums) == 1 and gain.stance == view.stance
+
+
+def test_the_reference_is_the_masked_label_arithmetic() -> None:
+    model = tiny_model("llama")
+    found = score_perspectives(model, ROWS, ANSWERS, Scoring(variant=REFERENCE))
+    contexts = Contexts(model, REFERENCE)
+    for row in found.pd:
+        prompt = next(p for p in ROWS if p.id == row.question)
+        ids = contexts.of(ANSWERS[row.question], 0).encoded.ids
+        text = perspectives_of(prompt)[row.index].target(POV_AND_EXPLANATION)
+        assert row.ppl_reference == pytest.approx(
+            masked_label_ppl(*forward(model, ids, text)), rel=1e-5
+        )
+        power = row.n_tokens / (row.n_context + row.n_tokens - 1)
+        assert row.ppl_reference == pytest.approx(row.ppl**power, rel=1e-5)
+
+
+def test_a_uniform_model_has_the_closed_form() -> None:
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.module.lm_head.weight.zero_()
+    found = score_perspectives(model, ROWS, ANSWERS)
+    size = model.module.lm_head.weight.shape[0]
+    for row in found.pd:
+        assert row.ppl == pytest.approx(size, rel=1e-5)
+        power = row.n_tokens / (row.n_context + row.n_tokens - 1)
+        assert row.ppl_reference == pytest.approx(size**power, rel=1e-5)
+    assert all(row.gain == pytest.approx(0.0, abs=1e-6) for row in found.gains)
+
+
+def test_order_and_batch_do_not_count() -> None:
+    model = tiny_model("llama")
+    turned = [replace(p, meta={"partial_answers": p.meta["partial_answers"][::-1]}) for p in ROWS]
+    first = score_perspectives(model, ROWS, ANSWERS)
+    for rows in (ROWS[::-1], turned):
+        other = score_perspectives(model, rows, ANSWERS)
+        for mine, theirs in ((first.pd, other.pd), (first.gains, other.gains)):
+            assert sorted(row.nll_sum for row in mine) == pytest.approx(
+                sorted(row.nll_sum for row in theirs), rel=1e-4
+            )
+
+
+def test_a_long_answer_is_cut_from_its_end_and_no_perspective_is() -> None:
+    model = tiny_model("llama")
+    long = {**ANSWERS, "Ayton": "Trees are tall. " * 400}
+    found = score_perspectives(model, ROWS, long)
+    cut = [row for row in found.pd if row.question == "Ayton"]
+    assert found.truncated == {"Ayton"} and all(row.flags == ("truncated",) for row in cut)
+    limit = model.max_context
+    assert limit is not None
+    assert limit - 4 <= max(row.n_context + row.n_tokens for row in cut) <= limit
+    assert found.answer_tokens["Ayton"] > limit
+    whole = score_perspectives(model, ROWS, ANSWERS)
+    assert [r.n_tokens for r in found.pd] == [r.n_tokens for r in whole.pd]
+    huge = question("Deeton", [("A view", "word " * 3 * limit, "for")])
+    with pytest.raises(DataError, match="leave no room for any answer"):
+        score_perspectives(model, [huge], {"Deeton": "Yes."})
+
+
+def test_an_empty_answer_is_scored_and_rows_without_one_are_left_out() -> None:
+    found = score_perspectives(tiny_model("llama"), ROWS, {"Ayton": ""})
+    assert {row.question for row in found.pd} == {"Ayton"} and len(found.pd) == 3
+    assert found.gains[0].null_sums == ()  # there is nobody to compare with
+    assert found.gains[0].gain == pytest.approx(0.0, abs=1e-6)
+
+
+def test_mismatched_answers_are_never_ones_own_and_serve_equally_often() -> None:
+    names = [f"q{i}" for i in range(9)]
+    found = mismatched(names, 2, seed=3)
+    assert all(name not in others and len(set(others)) == 2 for name, others in found.items())
+    counts = [sum(name in others for others in found.values()) for name in names]
+    assert counts == [2] * 9
+    assert mismatched(names[::-1], 2, seed=3) == found != mismatched(names, 2, seed=4)
+    assert mismatched(names[:1], 2) == {"q0": []}
+
+
+def test_scorers_that_cannot_serve_are_refused() -> None:
+    bare: Any = tiny_model("llama", template=None)
+    with pytest.raises(ConfigError, match="no chat template") as error:
+        score_perspectives(bare, ROWS, ANSWERS)
+    assert "template=plain" in str(error.value.fix)
+    assert score_perspectives(bare, ROWS, ANSWERS, Scoring(template=PLAIN)).pd
+    for wrong in (
+        Scoring(variant="v"),
+        Scoring(target="t"),
+        Scoring(template="t"),
+        Scoring(nulls=-1),
+    ):
+        with pytest.raises(ConfigError):
+            check_scoring(wrong)
+
+
+FILLER = " The weather was mild that day, and nothing else of note was said by anyone."
+
+
+@pytest.mark.slow
+def test_the_released_arithmetic_is_a_meter_of_length() -> None:
+    from theodolite.models import open_model
+
+    model: Any = open_model("smollm2")
+    answers = ["I do not know." + FILLER * n for n in (0, 3, 6, 13, 26)]
+    shown = []
+    for answer in answers:
+        pair = [
+            score_perspectives(model, ROWS[:1], {"Ayton": answer}, Scoring(variant, nulls=0)).pd[0]
+            for variant in ("corrected", REFERENCE)
+        ]
+        shown.append((pair[0].n_context, pair[0].ppl, pair[1].ppl_reference))
+    print(shown)
+    true, diluted = ([row[i] for row in shown] for i in (1, 2))
+    assert all(a > b for a, b in itertools.pairwise(diluted))
+    assert max(abs(value / true[0] - 1) for value in true) <= 0.10
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
+@pytest.mark.parametrize(("target", "least"), [(POV_AND_EXPLANATION, 0.95), ("explanation", 0.80)])
+def test_smollm2_tells_matched_views_from_others_on_official_claims(
+    target: str, least: float
+) -> None:
+    from theodolite.models import open_model
+
+    claims = list(read_debates(official("debateqa/debate_claims_debateqa_schema")))[:8]
+    rows = [
+        replace(c, meta={"partial_answers": c.meta["partial_answers"][:4]}, goal_id=c.id)
+        for c in claims
+    ]
+    views = {row.id: [v.point_of_view for v in perspectives_of(row)] for row in rows}
+    model: Any = open_model("smollm2")
+
+    def scored(answers: dict[str, list[str]]) -> Scores:
+        texts = {name: "\n".join(parts) for name, parts in answers.items()}
+        return score_perspectives(model, rows, texts, Scoring(target=target, nulls=1))
+
+    full = scored(views)
+    half = scored({name: parts[:2] for name, parts in views.items()})
+    matched = [row.gain or 0.0 for row in full.gains]
+    others = [gain for row in full.gains for gain in row.null_gains]
+    included = [row.gain or 0.0 for row in half.gains if row.index < 2]
+    left_out = [row.gain or 0.0 for row in half.gains if row.index >= 2]
+    print(target, "AUC", auroc(matched, others), "gain", np.mean(matched), np.mean(others))
+    print("included", np.mean(included), "left out", np.mean(left_out), auroc(included, left_out))
+    assert auroc(matched, others) >= least
+    assert np.mean(included) > np.mean(left_out)
