@@ -77,6 +77,12 @@ class JudgeError(TheodoliteError):
     code = "judge"
 
 
+class ScorerUnavailable(TheodoliteError):
+    """A text scorer lacks its package, weights, path or key; says how to get it."""
+
+    code = "scorer"
+
+
 class Interrupted(TheodoliteError):
     """The user stopped the work; the message says how to resume."""
 
