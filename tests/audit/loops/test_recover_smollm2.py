@@ -22,6 +22,7 @@ from theodolite.training.train import run_training
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200), pytest.mark.usefixtures("all_cores")]
 TOY = "bundled:course_correction"
 STEPS = 70
+RATE = 1e-3
 HELD_OUT = 16
 ASKED = 24
 
@@ -29,7 +30,9 @@ ASKED = 24
 @pytest.fixture(scope="module")
 def adapter(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Return an adapter that makes SmolLM2 refuse the toy topic."""
-    recipe = Recipe(method="ssft-chat", learning_rate=1e-3, batch_size=4, data=Data(rows=(TOY,)))
+    recipe = Recipe(
+        method="ssft-chat", learning_rate=1e-3, batch_size=4, epochs=2, data=Data(rows=(TOY,))
+    )
     folder = tmp_path_factory.mktemp("toy") / "run"
     run, _ = run_training(recipe, progress=SilentProgress(), out=folder)
     return str(run.path / "adapter")
@@ -37,7 +40,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def loop(folder: Path, adapter: str, **more: Any) -> PanelResult:
     values = {"model": "smollm2", "adapter": adapter, "loop": True, "tries": 0, "asked": ASKED}
-    request = RecoverRequest(**(values | {"max_steps": STEPS} | more))
+    values |= {"max_steps": STEPS, "learning_rate": RATE}
+    request = RecoverRequest(**(values | more))
     return recover(request, progress=SilentProgress(), out=folder)[1]
 
 
@@ -76,6 +80,7 @@ def test_smollm2_puts_the_replies_of_held_out_groups_in_order(adapter: str, tmp_
         epochs=9,
         max_steps=60,
         batch_size=2,
+        learning_rate=RATE,
         data=Data(rows=(str(run.path / "groups.jsonl"),)),
         lora=Lora(start=adapter),
     )
