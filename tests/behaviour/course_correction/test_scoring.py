@@ -195,6 +195,17 @@ def test_survival_equals_the_oracle_and_censors_what_never_turned() -> None:
     assert half.value is None and "fewer than half" in (half.reason or "")
 
 
+def test_the_curve_ends_where_too_few_are_left() -> None:
+    """One late turn among many that ended earlier says nothing of half of them."""
+    ended = [replace(item(f"r{i}", turned=0), tokens=32) for i in range(50)]
+    late = replace(item("late", turned=1), words_before=40)
+    early = replace(item("early", turned=1), words_before=3)
+    found = survival.table([*ended, early, late])
+    assert [row["words"] for row in found] == [3.0]
+    (half,) = survival.measurements([*ended, early, late])
+    assert half.value is None
+
+
 @pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
 def test_the_published_list_has_the_mean_it_states() -> None:
     *shares, stated = json.loads(official("course-correction/sample_corr_at_k").read_text())
