@@ -28,7 +28,6 @@ from inspect_ai.solver import TaskState, generate
 
 from theodolite.behaviour.debateqa.data import BUNDLED, check_mode, load_rows, reading
 from theodolite.behaviour.debateqa.modes import CLOSED
-from theodolite.behaviour.debateqa.perspectives import Scoring, score_perspectives
 from theodolite.behaviour.debateqa.prompts import PLAIN, check_style, put
 from theodolite.behaviour.debateqa.retrieval import Index, read_folder
 from theodolite.behaviour.debateqa.rows import AnswerRow
@@ -218,6 +217,8 @@ def perspective_diversity(scorer: str = "smollm2") -> Scorer:
             return Score.unscored(reason="settled questions have no perspectives")
 
         def compute() -> tuple[float, float] | None:
+            from theodolite.behaviour.debateqa.perspectives import Scoring, score_perspectives
+
             if not opened:
                 from theodolite.models import open_model
 
