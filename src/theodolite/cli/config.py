@@ -10,7 +10,7 @@ import typer
 from theodolite.errors import ConfigError
 from theodolite.text.suggest import did_you_mean
 
-COMMANDS = ("audit", "eval", "explain", "train")
+COMMANDS = ("audit", "eval", "explain", "correct", "train")
 
 
 def config(
@@ -52,6 +52,8 @@ def schema(words: list[str]) -> type[Any]:
         raise ConfigError(
             f"{verb} needs one name behind it.", fix=f"See `theodolite {verb} --help`."
         )
+    if verb == "correct":
+        return _correction(" ".join(nouns))
     if verb == "eval":
         from theodolite.behaviour.evaluation import request_schema as benchmark_schema
 
@@ -59,6 +61,18 @@ def schema(words: list[str]) -> type[Any]:
     from theodolite.mechanism.explain import request_schema as analysis_schema
 
     return analysis_schema(" ".join(nouns))
+
+
+def _correction(noun: str) -> type[Any]:
+    """Return the settings of a verb of `correct`; raises ConfigError where there is no such one."""
+    from theodolite.audit.loops.recover import RecoverRequest
+    from theodolite.audit.loops.request import HardenRequest
+    from theodolite.correction.respond_request import RespondRequest
+
+    known = {"harden": HardenRequest, "respond": RespondRequest, "synthesise": RecoverRequest}
+    if noun not in known:
+        raise ConfigError(f"There is no correction {noun!r}.", fix=did_you_mean(noun, known))
+    return known[noun]
 
 
 def _method(nouns: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""theodolite correct harden|synthesise: training data that repair what was measured, and proof."""
+"""theodolite correct respond|harden|synthesise: repair what was measured, by words or training."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from theodolite.cli.options import (
     ShowText,
     resumed_run,
 )
+from theodolite.cli.respond import respond
 from theodolite.cli.synthesise import synthesise
 from theodolite.text.display import escape
 from theodolite.text.lists import names_in, numbers_in
@@ -108,4 +109,5 @@ def harden(
     typer.echo(f"Report: {escape(str(report))}", err=as_json)
 
 
+app.command("respond")(respond)
 app.command("synthesise")(synthesise)

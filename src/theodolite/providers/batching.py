@@ -51,7 +51,8 @@ class BatchQueue(Generic[Item, Result]):
             that is an exception is raised to that caller alone, an exception raised by `work`
             goes to every caller of the batch.
         max_batch: items in a batch at most.
-        linger: seconds a batch may wait for company once the worker is free.
+        linger: seconds a batch may wait for company once the worker is free; None waits until it is
+            full or every open connection is waiting.
 
     Note: a cancelled caller's item is dropped if its batch has not started; in a running batch
         its result is thrown away.
@@ -62,7 +63,7 @@ class BatchQueue(Generic[Item, Result]):
         work: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
         max_batch: int,
-        linger: float = LINGER_SECONDS,
+        linger: float | None = LINGER_SECONDS,
     ) -> None:
         self.max_batch = max_batch
         self.linger = linger
@@ -94,6 +95,10 @@ class BatchQueue(Generic[Item, Result]):
         finally:
             room.leave(entry, group)
         return result
+
+    def expect(self, connections: int) -> None:
+        """Tell how many callers can wait at once from now on; called in their event loop."""
+        self._room(asyncio.get_running_loop()).expect(connections)
 
     @property
     def abandoned(self) -> bool:
@@ -154,7 +159,7 @@ class _WaitingRoom:
         loop: asyncio.AbstractEventLoop,
         send: Callable[[_Job], None],
         max_batch: int,
-        linger: float,
+        linger: float | None,
     ) -> None:
         self._loop = loop
         self._send_job = send
@@ -176,11 +181,15 @@ class _WaitingRoom:
     ) -> _Entry:
         """Take in one request, and send a batch off if this one completes it."""
         self._arrivals += 1
-        self._connections = connections
         entry = _Entry(item, answer, self._arrivals)
         self._waiting.setdefault(group, deque()).append(entry)
-        self._send_what_is_due()
+        self.expect(connections)
         return entry
+
+    def expect(self, connections: int | None) -> None:
+        """Take note of how many callers there are, and send a batch off if all of them wait."""
+        self._connections = connections
+        self._send_what_is_due()
 
     def leave(self, entry: _Entry, group: Hashable) -> None:
         """Forget a request whose caller was cancelled while it waited here."""
@@ -237,7 +246,7 @@ class _WaitingRoom:
         self._send_job(_Job(self, batch))
 
     def _start_timer(self) -> None:
-        if self._timer is None:
+        if self._timer is None and self._linger is not None:
             self._timer = self._loop.call_later(self._linger, self._time_is_up)
 
     def _stop_timer(self) -> None:

@@ -2,25 +2,28 @@
 
 Where a task asks its model once per sample, those requests are known before anything runs. They
 are generated ahead as planned units of the engine, with the run's journal, and inspect then finds
-every answer ready. So a resumed run computes the very batches of the first one. Later turns go
-through the batching queue, each answer journalled by its content.
+every answer ready. So a resumed run computes the very batches of the first one. Other requests go
+through the batching queue, each answer journalled by its content; or `in_step`, and are planned
+then too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from theodolite.errors import Interrupted, ModelError, TheodoliteError
 from theodolite.providers.answers import Answers
+from theodolite.providers.in_step import Step
 from theodolite.providers.requests import Request, answer_requests
 
 if TYPE_CHECKING:
     from inspect_ai import Task
     from inspect_ai.log import EvalLog
     from inspect_ai.model import ChatMessage, GenerateConfig, Model
+    from inspect_ai.solver import TaskState
 
     from theodolite.models.handle import ApiModel, LanguageModel
     from theodolite.providers.theodolite import TheodoliteAPI
@@ -37,6 +40,7 @@ def evaluate(
     limit: int | None = None,
     judge: str | Model | None = None,
     progress: Progress | None = None,
+    in_step: bool = False,
     **config: Any,
 ) -> EvalLog:
     """Evaluate a task and return its log, which also lies in the run's `logs/`.
@@ -48,6 +52,8 @@ def evaluate(
         seed: of sampling; has no effect under greedy decoding.
         limit: the first so many samples only.
         judge: an inspect model (or its name) that takes the role `judge`.
+        in_step: of a task with several turns on a local model, plan every turn of all samples
+            together (see `in_step.py`); they are all held in memory at once.
         config: inspect's generation settings (`temperature`, `max_tokens`, ...), over the task's.
 
     Raises:
@@ -59,11 +65,13 @@ def evaluate(
     from inspect_ai.model import GenerateConfig
 
     overrides = {**config, "seed": seed}
-    with _inspect_model(model, run) as (subject, api):
+    with _inspect_model(model, run) as (subject, api), ExitStack() as active:
         if api is not None:
             settings = subject.config.merge(task.config).merge(GenerateConfig(**overrides))
             requests = first_requests(task, api, settings, limit)
             generate_ahead(api, requests, run, progress)
+            if in_step and not requests:
+                overrides |= active.enter_context(_in_step(task, api, run, limit, progress))
         try:
             logs = inspect_eval(
                 task,
@@ -114,6 +122,31 @@ def _inspect_model(
         yield subject, api
     finally:
         api.close()
+
+
+@contextmanager
+def _in_step(
+    task: Task, api: TheodoliteAPI, run: Run, limit: int | None, progress: Progress | None
+) -> Iterator[dict[str, int]]:
+    """Let the samples of a task go in step; gives what inspect must be told so that all can run."""
+    members = (task.epochs or 1) * len(list(task.dataset)[:limit])
+    own = task.cleanup
+
+    async def leave(state: TaskState) -> None:
+        step.leave()
+        if own is not None:
+            await own(state)
+
+    def plan(requests: Sequence[Request]) -> None:
+        generate_ahead(api, requests, run, progress)
+
+    api.step = step = Step(api, plan, members)
+    task.cleanup = leave
+    try:
+        yield {"max_connections": members, "max_samples": members}
+    finally:
+        task.cleanup, api.step = own, None
+        step.close()
 
 
 def first_requests(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from theodolite.models.handle import ApiModel, LanguageModel
@@ -50,6 +50,28 @@ def open_requested(
     path = Path(request.interventions)
     active.enter_context(apply(model, *load_interventions(path, model)))
     return model, {"interventions": path}
+
+
+def open_beside(ref: str, model: Any) -> LanguageModel:
+    """Return a second local model; `model` itself where that is the same one and unchanged.
+
+    Args:
+        ref: a model reference.
+        model: what is open already, of any kind; None for nothing.
+
+    Raises:
+        CapabilityError: the second model runs behind an API.
+        ModelError: it cannot be opened.
+    """
+    from theodolite.models import open_model
+    from theodolite.models.refs import parse_reference
+
+    same = getattr(model, "ref", None) == ref and not getattr(model, "interventions", ())
+    # The name tells of an adapter that the reference does not know.
+    same = same and model.name == parse_reference(ref).name
+    found = model if same else open_model(ref)
+    found.require("logprobs")
+    return cast("LanguageModel", found)
 
 
 def identity_of(model: LanguageModel | ApiModel) -> dict[str, Any]:

@@ -11,8 +11,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,7 @@ from theodolite.text.suggest import nearest
 
 if TYPE_CHECKING:
     from theodolite.models.handle import LanguageModel
+    from theodolite.providers.in_step import Step
 
 DEFAULT_BATCH = 32
 MODEL_ARGS = ("adapter", "interventions", "decoding", "dtype", "device", "batch", "revision")
@@ -90,6 +91,7 @@ class TheodoliteAPI(ModelAPI):
         super().__init__(model_name, base_url, api_key, [], config)
         self.answers = answers or Answers()
         self.failure: TheodoliteError | None = None
+        self.step: Step | None = None
         self.batch = batch
         self._decoding = decoding
         self._asked: Counter[tuple[str, str]] = Counter()
@@ -145,6 +147,8 @@ class TheodoliteAPI(ModelAPI):
             request = self.request(input, config)
             key = self.key(request)
             known = self.answers.get(key)
+            if known is None and self.step is not None:
+                known = await self.step.ask(request)
             if known is None:
                 known = await self.queue.submit(
                     request, group=request.settings, connections=config.max_connections
@@ -192,21 +196,30 @@ class TheodoliteAPI(ModelAPI):
         Raises:
             Interrupted: every caller was cancelled; found out before the next pass.
         """
+        with self.watched(self.queue):
+            completions = answer_requests(self.model, requests)
+        for request, answers in zip(requests, completions, strict=True):
+            self.answers.put(self.key(request), answers)
+        return completions
+
+    @contextmanager
+    def watched(self, queue: BatchQueue[Any, Any]) -> Iterator[None]:
+        """Stop a batch of a queue, before its next pass, once nobody waits for it any more.
+
+        Raises: Interrupted: then.
+        """
         worker = get_ident()
 
         def stop_if_abandoned(*_: Any) -> None:
             # As Ctrl-C does; a pass of another thread on this model is none of our business.
-            if get_ident() == worker and self.queue.abandoned:
+            if get_ident() == worker and queue.abandoned:
                 raise Interrupted("Nobody waits for this batch any more.")
 
         watch = self.model.anatomy.embed.register_forward_pre_hook(stop_if_abandoned)
         try:
-            completions = answer_requests(self.model, requests)
+            yield
         finally:
             watch.remove()
-        for request, answers in zip(requests, completions, strict=True):
-            self.answers.put(self.key(request), answers)
-        return completions
 
     def _output(self, request: Request, answers: Sequence[Answer]) -> ModelOutput:
         read = len(request.encoded.ids)

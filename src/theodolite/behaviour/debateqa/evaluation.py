@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.behaviour.debateqa import scoring
 from theodolite.behaviour.debateqa.contexts import CHAT, CORRECTED
@@ -38,8 +38,8 @@ from theodolite.judging.dispute import LocalDisputeJudge
 from theodolite.judging.dispute_words import says_disputed
 from theodolite.judging.local import is_local, open_judge
 from theodolite.measure.measurement import Measurement
-from theodolite.models.handle import ApiModel
 from theodolite.providers.evaluate import evaluate as run_task
+from theodolite.providers.opening import open_beside
 from theodolite.runs.panel import PanelResult, Progress, Sample
 from theodolite.runs.run import Run
 
@@ -232,14 +232,7 @@ def _by_words(row: Prompt, text: str) -> AnswerRow:
 
 def scorer_of(options: Options, model: Any) -> LanguageModel | None:
     """Return the open scoring model; the model itself where it is the same and unchanged."""
-    from theodolite.models import open_model
-
-    if options.scorer == NONE:
-        return None
-    same = getattr(model, "ref", None) == options.scorer
-    if same and not getattr(model, "interventions", ()) and not isinstance(model, ApiModel):
-        return cast("LanguageModel", model)
-    return cast("LanguageModel", open_model(options.scorer))
+    return None if options.scorer == NONE else open_beside(options.scorer, model)
 
 
 def judged_locally(
