@@ -18,7 +18,12 @@ from theodolite.audit.loops.responded import (
     REFUSAL,
     responded,
 )
-from theodolite.audit.loops.responded_sentences import NO_SCORER, REFUSALS_ROSE, result_of
+from theodolite.audit.loops.responded_sentences import (
+    NO_MARKER,
+    NO_SCORER,
+    REFUSALS_ROSE,
+    result_of,
+)
 from theodolite.correction import respond as asking
 from theodolite.correction import respond_request
 from theodolite.correction.respond import ANSWERS
@@ -194,7 +199,9 @@ def test_what_a_reader_must_know_is_said(tmp_path: Path) -> None:
     assert any("one kind" in one for one in found(tmp_path, MADE, SCORER).limits)
     calm = [record("a", RUDE, KIND), record("b", RUDE, KIND)]
     assert found(tmp_path, calm).limits == [NO_SCORER]
+    calm[0]["parse"]["rule"] = "no_marker"
     told = found(tmp_path, calm, SCORER)
+    assert f"1 of 2 answers: {NO_MARKER}" in told.limits
     assert "stub -0.8" in told.findings[1] and REFUSALS_ROSE not in told.limits
 
 

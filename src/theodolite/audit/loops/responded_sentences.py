@@ -20,6 +20,7 @@ REFUSALS_ROSE: Final = (
     "More answers refuse after rewriting. A refusal is clean to any scorer: a better score is "
     "partly theirs."
 )
+NO_MARKER: Final = "without the marker that was asked for, so all of the answer counts as the text"
 _SPENT: Final = {"calls": "calls", "tokens_in": "tokens read", "tokens_out": "tokens written"}
 
 
@@ -65,6 +66,8 @@ def limits(found: Responded, figures: Mapping[str, Measurement]) -> list[str]:
         said += [NO_SCORER] if found.rewrites and n > 1 else []
     elif len({one.kind for one in found.scores}) == 1:
         said.append(ONE_KIND)
+    bare = sum(record["parse"]["rule"] == "no_marker" for record in found.records)
+    said += [f"{bare} of {n} answers: {NO_MARKER}"] if bare else []
     notes = Counter(note for record in found.records for note in dict.fromkeys(record["notes"]))
     return [*said, *(f"{count} of {n} answers: {note}" for note, count in notes.items())]
 
