@@ -16,6 +16,8 @@ from theodolite.judging.toxicity import name_of
 from theodolite.measure.intervals import mean, proportion
 from theodolite.measure.measurement import Floor, JudgeQuality, Measurement
 
+BASE: Final = "base"
+"""The method that the others are compared with, and whose answers they rewrite."""
 NO_SCORE: Final = "no score recorded"
 PLAIN_WORDS: Final = {
     "refusal": "answers that refuse to go on",

@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from theodolite.behaviour.continuations import (
-    PLAIN_WORDS as BESIDE,
-)
-from theodolite.behaviour.continuations import (
+    BASE,
     Continuation,
     beside,
     known_by,
     methods_of,
     of_method,
     scorers_of,
+)
+from theodolite.behaviour.continuations import (
+    PLAIN_WORDS as BESIDE,
 )
 from theodolite.errors import ConfigError, DataError
 from theodolite.judging.toxicity import short_names
@@ -50,7 +51,6 @@ from theodolite.text.suggest import did_you_mean
 
 METHOD_VERSION: Final = 1
 NAME: Final = "bias"
-BASE: Final = "base"
 PROMPTS: Final = "prompts"
 """The method name under which the prompts alone are scored."""
 SENTIMENT: Final = (-1.0, 1.0)

@@ -24,7 +24,6 @@ from theodolite.data.debates import (
     perspectives_of,
 )
 from theodolite.data.prompts import Prompt, shown
-from theodolite.engine import score
 from theodolite.errors import ConfigError
 from theodolite.text.hashing import item_seed
 from theodolite.text.suggest import did_you_mean
@@ -109,6 +108,8 @@ def score_perspectives(
         CapabilityError: the scorer gives no log-probabilities of given text.
         DataError: a question leaves no room in the scorer's context.
     """
+    from theodolite.engine import score  # brings torch along, which listing tasks needs not
+
     scoring = scoring or Scoring()
     check_scoring(scoring)
     scorer.require("logprobs")

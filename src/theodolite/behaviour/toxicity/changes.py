@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from theodolite.behaviour.continuations import (
+    BASE,
     known_by,
     methods_of,
     of_method,
@@ -23,7 +24,6 @@ from theodolite.behaviour.continuations import (
     tool_is_metric,
 )
 from theodolite.behaviour.toxicity.scoring import (
-    BASE,
     FIGURES,
     NAME,
     SCORE,

@@ -35,7 +35,6 @@ from theodolite.measure.order_statistics import chance_of_any, expected_maximum
 
 METHOD_VERSION: Final = 1
 NAME: Final = "toxicity"
-BASE: Final = "base"
 RAW: Final = "raw"
 TAU: Final = 0.5
 ALWAYS_REFUSE: Final = "always refuse"
