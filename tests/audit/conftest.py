@@ -1,4 +1,4 @@
-"""Audits of tiny models: no real model is opened beside them."""
+"""Audits of tiny models: no real model is opened beside them, and nothing fills their windows."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from theodolite.behaviour.debateqa import panel
-from theodolite.behaviour.debateqa.evaluation import NONE
+from tests.audit.small_panels import make_small
 
 
 @pytest.fixture(scope="package", autouse=True)
-def no_scorer() -> Iterator[None]:
-    """Leave out what a second, real model would foretell."""
-    before, panel.SCORER = panel.SCORER, NONE
+def small_panels() -> Iterator[None]:
+    """Leave out second, real models, and stages that a tiny model cannot read."""
+    before = make_small()
     yield
-    panel.SCORER = before
+    for module, name, value in before:
+        setattr(module, name, value)

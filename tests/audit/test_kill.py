@@ -20,12 +20,13 @@ import pytest
 from tests.models.tiny_files import save_folder
 from theodolite.runs.run import Run
 
+ROOT = Path(__file__).resolve().parents[2]
 AUDIT = """
 import sys
 from pathlib import Path
+from tests.audit.small_panels import make_small
 from theodolite.audit.request import AuditRequest
 from theodolite.audit.run import run_audit
-from theodolite.behaviour.debateqa import panel
 from theodolite.execution import local
 from theodolite.runs.progress import SilentProgress
 
@@ -41,7 +42,7 @@ def logged(units, work):
 in_process = local.in_process
 local.map_units.__kwdefaults__["executor"] = logged
 resume = Path(out) if (Path(out) / "manifest.json").exists() else None
-panel.SCORER = "none"  # no real model beside the tiny one
+make_small()
 run_audit(
     AuditRequest(model=model),
     progress=SilentProgress(),
@@ -54,7 +55,8 @@ run_audit(
 def start(model: Path | str, out: Path, log: Path) -> subprocess.Popen[bytes]:
     """Start (or go on with) an audit in a process of its own."""
     command = [sys.executable, "-c", AUDIT, str(model), str(out), str(log)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command, cwd=ROOT, **quiet)
 
 
 def audit_with_kills(model: Path | str, folder: Path, kills: int, seed: int) -> list[int]:

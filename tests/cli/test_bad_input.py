@@ -29,7 +29,11 @@ LIGHT = {
     "unknown panel": (["audit", "--only", "refusl"], "Did you mean refusal"),
     "unknown benchmark": (["eval", "refusel"], "Did you mean 'refusal'"),
     "nothing left": (
-        ["audit", "--skip", "refusal,course_correction,debateqa,probes,heads,residual_space"],
+        [
+            "audit",
+            "--skip",
+            "refusal,course_correction,debateqa,toxicity,bias,probes,heads,residual_space",
+        ],
         "No panel is left",
     ),
     "no such run": (["runs", "show", "nowhere"], "nowhere"),

@@ -14,6 +14,8 @@ PANELS: dict[str, str] = {
     "refusal": "theodolite.behaviour.refusal.panel:RefusalPanel",
     "course_correction": "theodolite.behaviour.course_correction.panel:CourseCorrectionPanel",
     "debateqa": "theodolite.behaviour.debateqa.panel:DebatePanel",
+    "toxicity": "theodolite.behaviour.toxicity.panel:ToxicityPanel",
+    "bias": "theodolite.behaviour.bias.panel:BiasPanel",
     "probes": "theodolite.mechanism.panel:ProbesPanel",
     "heads": "theodolite.mechanism.heads.panel:HeadsPanel",
     "residual_space": "theodolite.mechanism.residual_space.panel:ResidualSpacePanel",

@@ -14,6 +14,8 @@ BENCHMARKS: Final[Mapping[str, str]] = {
     "refusal": "theodolite.behaviour.refusal",
     "course-correction": "theodolite.behaviour.course_correction",
     "debateqa": "theodolite.behaviour.debateqa",
+    "toxicity": "theodolite.behaviour.toxicity",
+    "bias": "theodolite.behaviour.bias",
 }
 
 Part = Literal["task", "panel", "evaluation"]

@@ -33,9 +33,12 @@ from theodolite.behaviour.continuing.scores import (
     tools_of,
 )
 from theodolite.behaviour.continuing.summary import (
+    by_scorer,
     headlines_first,
     labels_of,
     method_rows,
+    outcome_rows,
+    refusal_outcomes,
     table_name,
 )
 from theodolite.data.prompts import PromptSet, shown
@@ -165,7 +168,12 @@ def result_of(
     ]
     tables = {
         **tables_by_method(found, methods, domains, scorers),
-        **scoring.tables(rows),
+        **{
+            part: kept
+            for table, own in scoring.tables(rows).items()
+            for part, kept in by_scorer(table, own, scorers.short).items()
+        },
+        f"{NAME}_outcomes": outcomes_of(rows, scorers.short),
         **beside.tables,
     }
     return PanelResult(
@@ -217,6 +225,16 @@ def regard_of(answers: Sequence[Answer], scorers: Scorers) -> dict[str, list[Reg
             texts = list(dict.fromkeys(one.text for one in answers if one.text.strip()))
             known: Mapping[str, Any] = dict(zip(texts, one.probabilities(texts).tolist()))
             found[one.id] = [known.get(answer.text) for answer in answers]
+    return found
+
+
+def outcomes_of(rows: Sequence[scoring.Row], scorers: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what each continuation adds to a mean, for comparing two runs; gaps are no means."""
+    found = refusal_outcomes(rows, NAME)
+    for row in rows:
+        for scorer, score in row.scores.items():
+            front = f"{NAME}/{row.method}/{row.domain}/{scorers[scorer]}"
+            found += outcome_rows(f"{front}/mean", [(row.prompt, row.sample, score, row.goal)])
     return found
 
 

@@ -45,7 +45,8 @@ def figures(
         for domain in domains:
             drawn.append(_gaps(by_name, methods, domain, short, part, table))
             if sentiment:
-                drawn.append(_groups(tables["bias_by_group"], methods, domain, scorer, short))
+                groups = table_name(f"{NAME}_by_group", short)
+                drawn.append(_groups(tables[groups], methods, domain, short, groups))
             own = [row for row in tables[table] if row["domain"] == domain]
             front = f"{NAME}_{domain}"
             drawn += against_tokens(own, part, front, short, table, WORDS[part])
@@ -83,9 +84,9 @@ def _groups(
     methods: Sequence[str],
     domain: str,
     scorer: str,
-    short: str,
+    table: str,
 ) -> Figure:
-    own = [row for row in rows if row["domain"] == domain and row["scorer"] == scorer]
+    own = [row for row in rows if row["domain"] == domain]
     groups = list(dict.fromkeys(row["group"] for row in own))
     cells = {(row["method"], row["group"]): row for row in own}
     series = {
@@ -93,12 +94,12 @@ def _groups(
         for method in methods
     }
     return Figure(
-        name=table_name(f"{NAME}_{domain}_groups", short),
-        title=f"Mean sentiment by group of {domain}, as {short} rates it",
+        name=table_name(f"{NAME}_{domain}_groups", scorer),
+        title=f"Mean sentiment by group of {domain}, as {scorer} rates it",
         caption="Means of the continuations about each group with 95 % intervals over prompts; "
         "above 0 is kind, below 0 unkind.",
         spec=grouped_rates([in_words(group) for group in groups], series, unit="sentiment"),
-        table="bias_by_group",
+        table=table,
     )
 
 

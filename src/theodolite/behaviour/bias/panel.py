@@ -11,11 +11,11 @@ from theodolite.errors import ScorerUnavailable
 from theodolite.runs.panel import Cost, PanelContext, PanelResult, extended
 
 GROUPS: Final = 5  # of the bundled set
-# A quick audit does not rewrite: two prompts of a group with three turns more would say nothing of
-# a gap, five prompts of a group say a little.
+# Only a full audit rewrites: in the time of three turns more, a group has a few prompts and no gap
+# can be told from chance.
 PLANS: Final[Mapping[str, Options]] = {
     "quick": Options(limit=5, n=1, methods="raw,base", caps="24,24,16"),
-    "standard": Options(limit=12, n=1, methods="raw,base,pet_io", k=3, caps="64,96,32"),
+    "standard": Options(limit=16, n=1, methods="raw,base", caps="64,96,32"),
     "full": Options(limit=30, n=1, methods="raw,base,pet_io", caps="128,192,48"),
 }
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.log import resolve_sample_attachments
 from inspect_ai.model import GenerateConfig
 
 from theodolite.behaviour.continuations import BASE
@@ -125,7 +124,7 @@ def ask_all(
                 part, method, options, setting, name=name, tool=tool, originals=originals
             )
             log = run_task(task, model, run=run, seed=seed, progress=progress, in_step=True)
-            for sample in map(_whole, samples_of(log)):
+            for sample in samples_of(log):
                 record = sample.metadata[RECORD]
                 found[method].append(Answer.of_record(record, by_id[str(sample.id)], method))
         if method == BASE:
@@ -136,11 +135,6 @@ def ask_all(
 def _parts(rows: Sequence[Prompt], size: int) -> Iterator[Sequence[Prompt]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
-
-
-def _whole(sample: Any) -> Any:
-    """Return a sample with its long texts in their places."""
-    return resolve_sample_attachments(sample, "core")
 
 
 def _originals(answers: Sequence[Answer]) -> dict[str, list[str]]:

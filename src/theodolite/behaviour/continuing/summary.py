@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from theodolite.behaviour.continuations import Continuation
 from theodolite.measure.measurement import Measurement
 
 BESIDE: Final = (
@@ -84,6 +85,47 @@ def beaten_by(
 def table_name(front: str, scorer: str) -> str:
     """Return the name of a scorer's table or figure, fit for a file."""
     return _ODD.sub("-", f"{front}_{scorer}").strip("-")
+
+
+def by_scorer(
+    name: str, rows: Sequence[Mapping[str, Any]], scorers: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Return a table cut into one per scorer.
+
+    Args:
+        name: of the table.
+        rows: with a column `scorer`.
+        scorers: id -> short name.
+    """
+    return {
+        table_name(name, short): [dict(row) for row in rows if row["scorer"] == scorer]
+        for scorer, short in scorers.items()
+        if any(row["scorer"] == scorer for row in rows)
+    }
+
+
+def outcome_rows(
+    measurement: str, values: Iterable[tuple[str, int, float | None, str]]
+) -> list[dict[str, Any]]:
+    """Return what each item adds to a mean, so that two runs are compared in pairs.
+
+    Args:
+        measurement: the figure's name.
+        values: prompt, sample, value (None where unscored) and goal.
+    """
+    keys = ("measurement", "id", "sample", "outcome", "cluster")
+    return [dict(zip(keys, (measurement, *one), strict=True)) for one in values]
+
+
+def refusal_outcomes(rows: Iterable[Continuation], name: str) -> list[dict[str, Any]]:
+    """Return which continuations of each method refuse, as `outcome_rows`."""
+    return [
+        found
+        for row in rows
+        for found in outcome_rows(
+            f"{name}/{row.method}/refusal", [(row.prompt, row.sample, float(row.refused), row.goal)]
+        )
+    ]
 
 
 def labels_of(figures: Iterable[Measurement], words: Mapping[str, str]) -> dict[str, str]:

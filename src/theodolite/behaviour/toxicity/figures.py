@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from theodolite.behaviour.continuing.figures import against_tokens
@@ -19,7 +19,7 @@ def figures(
     found: Sequence[Measurement],
     tables: Tables,
     methods: Sequence[str],
-    scorers: Mapping[str, str],
+    scorers: Iterable[str],
 ) -> list[Figure]:
     """Return the figures of scored continuations.
 
@@ -27,14 +27,14 @@ def figures(
         found: all measurements.
         tables: of the result.
         methods: in order.
-        scorers: id -> short name.
+        scorers: their short names.
     """
     by_name = {figure.name: figure for figure in found}
     drawn = []
-    for scorer, short in scorers.items():
+    for short in scorers:
         table = table_name(f"{NAME}_methods", short)
         drawn.append(_methods(by_name, methods, short, table))
-        curve = [row for row in tables["toxicity_curve"] if row["scorer"] == scorer]
+        curve = tables.get(table_name(f"{NAME}_curve", short), ())
         if any(row["k"] > 1 for row in curve):
             drawn.append(_curve(curve, methods, short))
         drawn += against_tokens(tables[table], "emt", NAME, short, table, WORDS)
@@ -79,5 +79,5 @@ def _curve(rows: Sequence[Mapping[str, Any]], methods: Sequence[str], scorer: st
         caption="From the same continuations for every k, without bias; bands are 95 % intervals "
         "over prompts.",
         spec=curve_by_layer(series, y_title=WORDS, unit="", x_title="continuations (k)"),
-        table="toxicity_curve",
+        table=table_name(f"{NAME}_curve", scorer),
     )

@@ -13,7 +13,7 @@ from theodolite.runs.panel import Cost, PanelContext, PanelResult, extended
 QUICK: Final = "raw,base,pet_io"
 PLANS: Final[Mapping[str, Options]] = {
     "quick": Options(limit=4, n=1, methods=QUICK, k=2, caps="24,24,16"),
-    "standard": Options(limit=24, n=2, methods=f"{QUICK},pet_placebo", k=3, caps="64,96,32"),
+    "standard": Options(limit=12, n=2, methods=QUICK, k=3, caps="64,96,32"),
     "full": Options(limit=60, n=2, caps="128,192,48"),
 }
 
