@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -230,3 +231,34 @@ def test_smollm2_tells_matched_views_from_others_on_official_claims(
     print("included", np.mean(included), "left out", np.mean(left_out), auroc(included, left_out))
     assert auroc(matched, others) >= least
     assert np.mean(included) > np.mean(left_out)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
+def test_the_reference_on_delivered_demo_answers_and_unrelated_targets() -> None:
+    """The published test rows are not at hand, so targets are perspectives of other claims."""
+    from theodolite.models import open_model
+
+    lines = official("debateqa/debateqa_test_demo_answers").read_text().splitlines()[:20]
+    answers = {str(row["id"]): str(row["generation"]) for row in map(json.loads, lines)}
+    claims = read_debates(official("debateqa/debate_claims_debateqa_schema"))
+    views_of = (claim.meta["partial_answers"] for claim in claims)
+    targets = (views[:5] for views in views_of if len(views) >= 5)
+    rows = [
+        Prompt(name, text="unrelated", label="debatable", meta={"partial_answers": views})
+        for name, views in zip(answers, targets, strict=False)
+    ]
+    model: Any = open_model("smollm2")
+    found = score_perspectives(model, rows, answers, Scoring(REFERENCE, nulls=0)).pd
+    contexts = Contexts(model, REFERENCE)
+    views = {row.id: perspectives_of(row) for row in rows}
+    assert len({row.question for row in found}) == 20 and len(found) == 100
+    for row in found:
+        ids = contexts.of(answers[row.question], 0).encoded.ids
+        target = views[row.question][row.index].target(POV_AND_EXPLANATION)
+        oracle = masked_label_ppl(*forward(model, ids, target))
+        assert row.ppl_reference == pytest.approx(oracle, rel=1e-5)
+        power = row.n_tokens / (row.n_context + row.n_tokens - 1)
+        assert row.ppl_reference == pytest.approx(row.ppl**power, rel=1e-5)
+    corrected, reference = ([getattr(r, part) for r in found] for part in ("ppl", "ppl_reference"))
+    print("unrelated targets", len(found), np.mean(corrected), np.mean(reference))
