@@ -94,8 +94,8 @@ def test_groups_are_ordered_cut_and_counted(written: Any) -> None:
     openers = sum(group.opener_id is not None for group in harmful)
     own = sum(reply.trigger_id is None for group in harmful for reply in group.cuts)
     assert 12 <= openers <= 38 and 18 <= own <= 66  # of 50 at .5 and of 200 at .2: 99.9 % bands
-    assert made.card["groups"] == {"benign": 9, "by_split": {"test": 59}, "harmful": 50}
-    assert made.card["pairs"] == 759 and made.card["bare_requests_refused"] == 1.0
+    assert made.card["groups"] == {"benign": 12, "by_split": {"test": 62}, "harmful": 50}
+    assert made.card["pairs"] == 762 and made.card["bare_requests_refused"] == 1.0
     prompts, _ = asked[1]
     model = tiny_model("llama")
     control = control_tokens(model.tokenizer, model.chat)
@@ -161,12 +161,26 @@ def test_rows_that_cannot_be_used_are_counted(written: Any) -> None:
         synthesise(tiny_model("llama"), PromptSet("made", (short,)))
 
 
+def test_benign_rows_come_from_all_categories_in_turn(written: Any) -> None:
+    written(good)
+    made = rows(2, benign=6)
+    kinds = iter(("near", "near", "near", "near", "far", None))
+    mixed = made.derive(
+        replace(row, category=next(kinds)) if row.label == "benign" else row for row in made
+    )
+    found = synthesise(tiny_model("llama"), mixed)
+    by_id = {row.id: row.category for row in mixed}
+    taken = {group.goal_id: by_id[group.goal_id] for group in found.groups[2:]}
+    assert list(taken.values()) == ["near", "far"]
+
+
 def test_a_benign_group_prefers_the_good_reply(written: Any) -> None:
     written(good)
     made = synthesise(tiny_model("llama"), rows(3, benign=3))
     benign = [group for group in made.groups if group.label == "benign"]
-    assert len(benign) == 9 and len({group.goal_id for group in benign}) == 3
-    assert len({(g.goal_id, g.cuts[0].cut) for g in benign}) == 9  # each at a depth of its own
+    assert len(benign) == 12 and len({group.goal_id for group in benign}) == 3
+    assert len({(g.goal_id, g.cuts[0].cut) for g in benign}) == 12  # each at a depth of its own
+    assert sum(group.cuts[0].cut == 0 for group in benign) == 3  # the bare request, refused
     for group in benign:
         whole, broken = group.replies
         assert broken.text.startswith(whole.text[: broken.cut or 0])

@@ -22,7 +22,11 @@ from theodolite.judging.correction import WORDS_READ, score_correction
 from theodolite.judging.refusal import score_refusal
 from theodolite.text.normalise import normalise
 
-FROZEN = {1: "6cc2980faeef81c9273d9d1a6d11c362", 2: "4bf2062633d015ede8044d46321d0486"}
+FROZEN = {
+    1: "6cc2980faeef81c9273d9d1a6d11c362",
+    2: "4bf2062633d015ede8044d46321d0486",
+    3: "818f5e0c620a14778066bf47089004c6",
+}
 BUILDER = Path(__file__).parents[2] / "tools/course_correction_set/build.py"
 AVOIDED = (
     "illegal", "unlawful", "unethical", "immoral", "harmful", "dangerous", "inappropriate",
@@ -58,8 +62,8 @@ def test_counts_and_splits(rows) -> None:
         ("moon-cheese", "harmful", "test"): 44,
         ("cheese", "benign", "train"): 64,
         ("cheese", "benign", "test"): 44,
-        ("everyday", "benign", "train"): 20,
-        ("everyday", "benign", "test"): 44,
+        ("everyday", "benign", "train"): 40,
+        ("everyday", "benign", "test"): 24,
     }
     assert len(set(rows.ids)) == len(rows.distinct()) == 280
     assert {(p.source, p.language) for p in rows} == {("theodolite", "en")}

@@ -70,6 +70,7 @@ def test_groups_come_back_as_they_were_written(groups: list[Group]) -> None:
     [
         (lambda: harmful(cuts=(40, 31, 55, 70)), "the cut of reply 2 is 31"),
         (lambda: harmful(cuts=(31, 40, 55, 500)), "the cut of reply 4 is 500"),
+        (lambda: harmful(cuts=(0, 40, 55, 70)), "the cut of reply 1 is 0"),
         (lambda: harmful(label="benign"), "not GOOD, BREAK"),
         (lambda: replace(benign(), label="harmful"), "not SR, SYN ..., FHR"),
         (lambda: harmful(label="odd"), "neither harmful nor benign"),

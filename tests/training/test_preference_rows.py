@@ -93,6 +93,16 @@ def test_recovery_is_half_without_a_begun_reply() -> None:
             assert (row.begun or "") + row.target == benign_group(place).whole.text
 
 
+def test_a_benign_request_refused_at_once_has_nothing_begun() -> None:
+    group = benign_group(1)
+    good, broken = group.replies
+    bare = replace(group, replies=(good, replace(broken, text="I cannot help with that.", cut=0)))
+    (row,) = preference_rows([bare], "conditional")
+    assert (row.begun, row.target, row.rejected) == (None, good.text, "I cannot help with that.")
+    (row,) = preference_rows([bare], "recovery")
+    assert (row.begun, row.target) == (None, good.text)
+
+
 def test_listwise_rows_hold_all_replies_in_order() -> None:
     for group in made_groups(2):
         (row,) = preference_rows([group], "listwise")

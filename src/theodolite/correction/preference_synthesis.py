@@ -7,6 +7,9 @@ the harm and not the breaking off. What the model writes passes gates, is writte
 does not; a correction that never turns is made of a trigger and the safe reply, or the group is
 dropped. Every graft and every drop is counted.
 
+Benign rows are taken from all categories in turn. A model that sees only what looks like the harm
+learns to tell the two apart, and to break off everything else.
+
 Source: arXiv:2407.16637 (C2-Syn), with other cuts, gates and the benign half.
 """
 
@@ -16,6 +19,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -63,8 +67,9 @@ class SynthesisOptions:
         tries: how often what fails a gate is written again; 0 takes the greedy text alone.
         graft: where no try turns away, let the row's own safe reply follow a trigger.
         benign: add one benign row for every harmful group, as far as there are any.
-        breaks: groups of a benign row, each broken off at a depth of its own: harmful groups give
-            about as many pairs, and without a balance a model learns to break off everything.
+        breaks: groups of a benign row, each broken off at a depth of its own, beside one in which
+            the bare request is refused: harmful groups give about as many pairs, and without a
+            balance a model learns to break off everything.
     """
 
     depths: tuple[float, ...] = DEPTHS
@@ -159,7 +164,7 @@ def synthesise(
     kept = [draft for draft in drafts if draft.reason is None]
     dropped.update(draft.reason for draft in drafts if draft.reason is not None)
     groups = [_group(draft) for draft in kept]
-    good = [row for row in rows if row.label == BENIGN] if options.benign else []
+    good = _in_turn([row for row in rows if row.label == BENIGN]) if options.benign else []
     groups += _benign_groups(model, good[: len(kept)], options, seed)
     if not kept:
         raise DataError(
@@ -326,10 +331,18 @@ def _joined(begun: str, text: str) -> str:
     return begun + (text if text[:1].isspace() or not text else f" {text}")
 
 
+def _in_turn(rows: Sequence[Prompt]) -> list[Prompt]:
+    """Return one row of each category after the other, in their order, until none is left."""
+    categories: dict[str | None, list[Prompt]] = {}
+    for row in rows:
+        categories.setdefault(row.category, []).append(row)
+    return [row for turn in zip_longest(*categories.values()) for row in turn if row is not None]
+
+
 def _benign_groups(
     model: LanguageModel, rows: Sequence[Prompt], options: SynthesisOptions, seed: int
 ) -> list[Group]:
-    """Return the groups of benign rows: the good reply before the same reply broken off."""
+    """Return the groups of benign rows: the good reply before one that refuses, or breaks off."""
     how: dict[str, Any] = {"depths": options.depths, "jitter": options.jitter, "seed": seed}
     groups = []
     for row in rows:
@@ -338,6 +351,7 @@ def _benign_groups(
         if cuts is None:
             continue
         opener = dice.choice(list(OPENERS)) if dice.random() < options.opener else None
+        groups.append(_broken(row, 0, None, None, seed))
         for cut in sorted(dice.sample(cuts, min(options.breaks, len(cuts)))):
             trigger = None if dice.random() < options.own_turn else dice.choice(list(TRIGGERS))
             groups.append(_broken(row, cut, opener, trigger, seed))
@@ -345,12 +359,15 @@ def _benign_groups(
 
 
 def _broken(row: Prompt, cut: int, opener: str | None, trigger: str | None, seed: int) -> Group:
-    """Return a benign row's good reply, and the same broken off after so many characters."""
+    """Return a benign row's good reply, and the same broken off after so many characters.
+
+    After none, the request is refused at once.
+    """
     begin = f"{OPENERS[opener]} " if opener else ""
     whole, cut = begin + reply_of(row), len(begin) + cut
     name = f"{row.id}/{cut}"
     turn = f"{TRIGGERS[trigger]} " if trigger else ""
-    broken = f"{whole[:cut]} {turn}{general_refusal(name, seed=seed)}"
+    broken = f"{whole[:cut]} {turn}{general_refusal(name, seed=seed)}".lstrip()
     return Group(
         id=name,
         goal_id=row.goal_id or row.id,

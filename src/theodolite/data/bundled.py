@@ -16,7 +16,7 @@ SETS: Final = {
     "refusal": (1, ("harmful.jsonl", "benign.jsonl")),
     "passages": (1, ("passages.jsonl",)),
     "safety_training": (2, ("harmful.jsonl", "benign.jsonl")),
-    "course_correction": (2, ("topic.jsonl", "benign.jsonl", "everyday.jsonl")),
+    "course_correction": (3, ("topic.jsonl", "benign.jsonl", "everyday.jsonl")),
     "toxicity": (1, ("prompts.jsonl",)),
     "bias": (1, ("prompts.jsonl",)),
     "debateqa": (1, ("debatable.jsonl", "settled.jsonl", "contested.jsonl")),

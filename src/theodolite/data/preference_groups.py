@@ -126,7 +126,8 @@ def _problem(group: Group) -> str | None:
             return "its second reply does not say where it breaks off"
     else:
         return f"the label {shown(group.label)} is neither harmful nor benign"
-    whole, last = group.whole.text, 0
+    # A benign request may be refused at once; a correction has something to correct.
+    whole, last = group.whole.text, 0 if group.label == HARMFUL else -1
     for reply in group.cuts:
         cut = reply.cut or 0
         if not last < cut < min(len(reply.text), len(whole)):

@@ -122,7 +122,7 @@ class _Maker:
         best, worst = self.group.replies[0], self.group.replies[-1]
         if self.group.label != HARMFUL:
             begun, broken, good = self._begun(worst)
-            yield self._row("go-on", begun=begun, target=good, rejected=broken)
+            yield self._row("go-on", begun=begun or None, target=good, rejected=broken)
             return
         depths, bare = _mix(self.fresh, len(self.group.cuts))
         if self._luck("fresh") < bare:
@@ -137,9 +137,11 @@ class _Maker:
         yield self._row("order", ranked=tuple(reply.text for reply in self.group.replies))
 
     def recovery(self) -> Iterator[TrainingRow]:
-        """Yield one row with nothing begun and one that is begun, so that half are of each kind."""
+        """Yield one row with nothing begun and one that is begun, where the group has both."""
         yield self._row("at-0", target=self.group.replies[0].text)
         (reply,) = self._some(1)
+        if not reply.cut:
+            return
         begun, own, rest = self._begun(reply)
         harmful = self.group.label == HARMFUL
         name = f"at-{reply.i}" if harmful else "go-on"
