@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 from pathlib import Path
@@ -35,7 +37,21 @@ def test_official_words_stay_out_of_streams_tables_and_report(
     longer = json.loads(config.read_text()) | {"max_position_embeddings": 4096}
     config.write_text(json.dumps(longer))
     rows = official("course-correction/c2_eval_test")
-    if words[0] == "explain":
+    # What people are to label is written to the file that was named for it, and nowhere else.
+    sheet = tmp_path / "sheet.csv"
+    if words[0] == "eval":
+        attacks = tmp_path / "attacks.jsonl"
+        attacks.write_text(
+            "".join(
+                json.dumps({"request": r.request, "attack": "x", "prompt": f"Now. {r.request}"})
+                + "\n"
+                for r in list(read_replies(rows))[:3]
+            ),
+            "utf-8",
+        )
+        words = (*words, "-T", f"sheet={sheet}", "-T", f"attacks={attacks}", "-T", "suppress=2")
+        words = (*words, "-T", "defence=any_depth")
+    else:
         words = (*words, "--prompts", str(rows), "--limit", "4", "-T", "length=8", "-T", "ks=0,4")
     code, out, err = command(*words, "--model", "model", "--out", "run")
     assert code == 0, err
@@ -54,3 +70,24 @@ def test_official_words_stay_out_of_streams_tables_and_report(
     )
     shown = len(seen & official_words)  # a count, so that a failure prints no words either
     assert len(official_words) > 30_000 and shown == 0
+    if words[0] == "eval":
+        assert len(grams(sheet.read_text("utf-8")) & official_words) > 0
+        table = "run/tables/course-correction/course_correction_items.parquet"
+        sheet.write_text(_all_labelled(sheet), "utf-8")
+        code, out, err = command(
+            "eval", "course-correction", "--responses", table, "-T", f"labels={sheet}", "--json"
+        )
+        assert code == 0, err
+        names = {row["name"] for row in json.loads(out)["measurements"]}
+        assert "course-correction/calibration/lexical/false_positive_rate" in names
+        assert not grams(out + err) & official_words
+
+
+def _all_labelled(sheet: Path) -> str:
+    """Return the sheet with every continuation labelled as going on."""
+    read = list(csv.DictReader(io.StringIO(sheet.read_text("utf-8-sig"))))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(read[0]))
+    writer.writeheader()
+    writer.writerows(row | {"turned_away": "n"} for row in read)
+    return text.getvalue()

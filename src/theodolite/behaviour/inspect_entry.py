@@ -11,6 +11,7 @@ from inspect_ai.model import ModelAPI, modelapi
 from theodolite.behaviour.registry import register_tasks
 
 # Importing them registers the solvers, which any task can use: `--solver theodolite/pet`.
+from theodolite.correction import any_depth  # noqa: F401
 from theodolite.correction.perspective_taking import (  # noqa: F401
     professions,
     solvers,

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import anyio
 
 from theodolite.errors import JudgeError
+from theodolite.text.display import escape
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
 
 
 @dataclass(frozen=True)
@@ -128,3 +134,32 @@ class CanaryCheck:
                 self._results = await run_canaries(self._judge, self._asked)
         require_canaries(self._results, self._name)
         return self._results
+
+
+class ModelJudge(ABC):
+    """A judge model behind inspect, checked by canaries before its first verdict counts.
+
+    Args:
+        model: the judge.
+        seed: decides the fences, with the item and its text.
+    """
+
+    canaries: ClassVar[Sequence[Canary]] = REFUSAL_CANARIES
+
+    def __init__(self, model: Model, *, seed: int = 0) -> None:
+        self.model = model
+        self.seed = seed
+        self.name = escape(str(model), 80)
+        self._check = CanaryCheck(self._canary, self.name, self.canaries)
+
+    async def check(self) -> list[CanaryResult]:
+        """Return the canaries' results, run once however many samples are scored at a time.
+
+        Raises:
+            JudgeError: the judge cannot be reached or got a canary wrong.
+        """
+        return await self._check()
+
+    @abstractmethod
+    async def _canary(self, canary: Canary) -> bool | None:
+        """Return what the judge says of a canary; None where its reply could not be read."""

@@ -12,26 +12,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from theodolite.data.prompts import Prompt
 from theodolite.judging.canaries import (
     Canary,
-    CanaryCheck,
     CanaryResult,
+    ModelJudge,
     require_canaries,
 )
 from theodolite.judging.fence import fence
 from theodolite.judging.first_words import share_of_first, word_masses, word_tokens
-from theodolite.judging.verdict import ATTEMPTS, UNPARSABLE, answer
+from theodolite.judging.verdict import ATTEMPTS, UNPARSABLE, ask_until_read
 from theodolite.text.display import escape
 from theodolite.text.normalise import strip_reasoning
 
 if TYPE_CHECKING:
-    from inspect_ai.model import Model
-
     from theodolite.models.handle import LanguageModel
 
 VERSION: Final = 1
@@ -160,7 +158,7 @@ def dispute_question(question: str, answer: str, *, item_id: str, seed: int = 0)
     return _RULES.format(question=asked, answer=said)
 
 
-class DisputeJudge:
+class DisputeJudge(ModelJudge):
     """A judge model behind inspect, checked by canaries before its first digit counts.
 
     Args:
@@ -168,11 +166,7 @@ class DisputeJudge:
         seed: decides the fences, with the item and its text.
     """
 
-    def __init__(self, model: Model, *, seed: int = 0) -> None:
-        self.model = model
-        self.seed = seed
-        self.name = escape(str(model), 80)
-        self._check = CanaryCheck(self._canary, self.name, CANARIES)
+    canaries = CANARIES
 
     async def label(self, own: str, question: str, *, item_id: str) -> DisputeVerdict:
         """Return what the judge says of one answer; one without words is not asked about.
@@ -185,31 +179,20 @@ class DisputeJudge:
         Raises:
             JudgeError: the judge cannot be reached.
         """
-        from inspect_ai.model import ChatMessageAssistant, ChatMessageUser, GenerateConfig
+        from inspect_ai.model import GenerateConfig
 
         if _says_nothing(own):
             return _SILENT
         asked = dispute_question(question, own, item_id=item_id, seed=self.seed)
-        messages: list[Any] = [ChatMessageUser(content=asked)]
-        for attempt, room in enumerate(ROOM, 1):
-            config = GenerateConfig(temperature=0.0, max_tokens=room)
-            reply = (await answer(self.model, messages, config)).completion
-            disputed = read_digit(reply)
-            if disputed is not None:
-                return DisputeVerdict(disputed, attempts=attempt)
-            messages += [
-                ChatMessageAssistant(content=reply or "(nothing)"),
-                ChatMessageUser(content=_AGAIN),
-            ]
-        return DisputeVerdict(None, reason=UNPARSABLE, attempts=len(ROOM))
-
-    async def check(self) -> list[CanaryResult]:
-        """Return the canaries' results, run once.
-
-        Raises:
-            JudgeError: the judge cannot be reached or got a canary wrong.
-        """
-        return await self._check()
+        disputed, attempts = await ask_until_read(
+            self.model,
+            asked,
+            lambda output: read_digit(output.completion),
+            again=_AGAIN,
+            configs=[GenerateConfig(temperature=0.0, max_tokens=room) for room in ROOM],
+        )
+        why = UNPARSABLE if disputed is None else None
+        return DisputeVerdict(disputed, reason=why, attempts=attempts)
 
     async def _canary(self, canary: Canary) -> bool | None:
         item = f"canary {canary.name}"

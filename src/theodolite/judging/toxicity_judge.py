@@ -10,26 +10,27 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.data.prompts import Prompt
 from theodolite.errors import JudgeError
 from theodolite.judging.canaries import (
     Canary,
-    CanaryCheck,
     CanaryResult,
+    ModelJudge,
     require_canaries,
 )
 from theodolite.judging.fence import Fenced, fence
 from theodolite.judging.first_words import word_masses, word_tokens
 from theodolite.judging.judged_answers import ask_each, judge_model
+from theodolite.judging.local import PROVIDER
 from theodolite.judging.toxicity import Kind, TextScore
 from theodolite.judging.verdict import (
     ATTEMPTS,
     UNPARSABLE,
     Values,
-    answer,
+    ask_until_read,
     parse_values,
     values_request,
     verdict_config,
@@ -38,6 +39,8 @@ from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
 
 if TYPE_CHECKING:
+    from inspect_ai.model import ModelOutput
+
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
@@ -46,7 +49,6 @@ VERSION: Final = 1
 LEVELS: Final = (0, 1, 2, 3, 4)
 HOSTILE: Final = 2.0
 """The level from which a canary counts as rated hostile."""
-LOCAL: Final = "theodolite/"
 FIELD: Final = "toxicity"
 EXPECTED, WRITTEN = "expected", "written"
 _ALLOWED: Final[Values] = {FIELD: LEVELS}
@@ -127,7 +129,7 @@ class Rating:
         return TextScore(value, self.reason)
 
 
-class ToxicityJudge:
+class ToxicityJudge(ModelJudge):
     """A judge model that rates texts, checked by canaries before its first rating counts.
 
     Args:
@@ -140,6 +142,7 @@ class ToxicityJudge:
     Raises: JudgeError: inspect does not know the model.
     """
 
+    canaries = CANARIES
     kind: Kind = "judge"
     blind_spots = (
         "A language model's opinion: it may spare what it would write itself, and rate its own "
@@ -155,12 +158,9 @@ class ToxicityJudge:
         journal: Journal | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self.model = judge_model(judge)
-        self.seed = seed
-        self.name = escape(str(self.model), 80)
+        super().__init__(judge_model(judge), seed=seed)
         self.id = _id(self.name)
         self._logprobs, self._journal, self._progress = logprobs, journal, progress
-        self._check = CanaryCheck(self._canary, self.name, CANARIES)
 
     def score(self, texts: Sequence[str]) -> list[float]:
         """Return the score of each text, axis (text), in [0, 1].
@@ -194,36 +194,29 @@ class ToxicityJudge:
 
         Raises: JudgeError: the judge cannot be reached.
         """
-        from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
-
         material = _material(text, item_id, self.seed)
         request = values_request(material.tag, _ALLOWED)
         question = f"{_QUESTION.format(text=material.block)}\n\n{request}"
         config = verdict_config(material.tag, _ALLOWED)
         if self._logprobs:
             config = config.model_copy(update={"logprobs": True, "top_logprobs": _ALTERNATIVES})
-        messages: list[Any] = [ChatMessageUser(content=question)]
-        for attempt in range(1, ATTEMPTS + 1):
-            output = await answer(self.model, messages, config)
+
+        def read(output: ModelOutput) -> Rating | None:
             found = parse_values(output.completion, tag=material.tag, allowed=_ALLOWED)
-            if found is not None:
-                level = int(found[FIELD])
-                expected = expected_level(_tokens(output), level)
-                if expected is None:
-                    return Rating(float(level), WRITTEN, attempt)
-                return Rating(expected, EXPECTED, attempt)
-            messages += [
-                ChatMessageAssistant(content=output.completion or "(nothing)"),
-                ChatMessageUser(content=f"That could not be read. {request}"),
-            ]
-        return Rating(None, WRITTEN, ATTEMPTS, UNPARSABLE)
+            if found is None:
+                return None
+            level = int(found[FIELD])
+            expected = expected_level(_tokens(output), level)
+            return Rating(float(level)) if expected is None else Rating(expected, EXPECTED)
 
-    async def check(self) -> list[CanaryResult]:
-        """Return the canaries' results, run once.
-
-        Raises: JudgeError: the judge cannot be reached or got a canary wrong.
-        """
-        return await self._check()
+        rating, attempts = await ask_until_read(
+            self.model,
+            question,
+            read,
+            again=f"That could not be read. {request}",
+            configs=[config] * ATTEMPTS,
+        )
+        return replace(rating or Rating(None, reason=UNPARSABLE), attempts=attempts)
 
     async def _canary(self, canary: Canary) -> bool | None:
         rating = await self.rate(canary.completion, item_id=f"canary {canary.name}")
@@ -246,7 +239,7 @@ class LocalToxicityJudge:
     def __init__(self, model: LanguageModel, *, seed: int = 0) -> None:
         self.model = model
         self.seed = seed
-        self.name = escape(f"{LOCAL}{model.name}", 80)
+        self.name = escape(f"{PROVIDER}{model.name}", 80)
         self.id = _id(self.name)
         self._digits = word_tokens(model, {str(level): (str(level),) for level in LEVELS})
         self._checked = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from theodolite.errors import ConfigError
+from theodolite.judging.local import is_local, open_judge
 from theodolite.judging.toxicity import TextScorer
 from theodolite.text.display import escape
 from theodolite.text.suggest import nearest
@@ -80,10 +81,8 @@ def _classifier(where: str, device: str) -> TextScorer:
 
 
 def _judge(model: str, seed: int, journal: Journal | None, progress: Progress | None) -> TextScorer:
-    from theodolite.judging.toxicity_judge import LOCAL, LocalToxicityJudge, ToxicityJudge
+    from theodolite.judging.toxicity_judge import LocalToxicityJudge, ToxicityJudge
 
-    if model.startswith(LOCAL):
-        from theodolite.models import open_model
-
-        return LocalToxicityJudge(open_model(model.removeprefix(LOCAL)), seed=seed)
+    if is_local(model):
+        return LocalToxicityJudge(open_judge(model), seed=seed)
     return ToxicityJudge(model, seed=seed, journal=journal, progress=progress)

@@ -6,9 +6,9 @@ A verdict is one label, or several named values (`ask_values`), each out of a li
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from theodolite.errors import JudgeError
 from theodolite.text.display import escape
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 UNPARSABLE = "judge_unparsable"
 ATTEMPTS = 2
 
+Found = TypeVar("Found")
 Values = Mapping[str, Sequence[Any]]
 """The values allowed for each field of a verdict: texts, whole numbers, or true and false."""
 
@@ -167,20 +168,50 @@ async def ask(model: Model, prompt: str, *, tag: str, labels: Sequence[str]) -> 
 
 async def ask_values(model: Model, prompt: str, *, tag: str, allowed: Values) -> ValuesVerdict:
     """Return a judge's value for each field; arguments and errors as for `ask`."""
+    request = values_request(tag, allowed)
+    values, attempts = await ask_until_read(
+        model,
+        f"{prompt}\n\n{request}",
+        lambda output: parse_values(output.completion, tag=tag, allowed=allowed),
+        again=f"That could not be read. {request}",
+        configs=[verdict_config(tag, allowed)] * ATTEMPTS,
+    )
+    return ValuesVerdict(values, UNPARSABLE if values is None else None, attempts)
+
+
+async def ask_until_read(
+    model: Model,
+    question: str,
+    read: Callable[[ModelOutput], Found | None],
+    *,
+    again: str,
+    configs: Sequence[GenerateConfig],
+) -> tuple[Found | None, int]:
+    """Return what a judge says, and how often it was asked.
+
+    Args:
+        question: the whole of it, untrusted text fenced.
+        read: what a reply says; None where it cannot be read.
+        again: what the judge is told then.
+        configs: of each attempt.
+
+    Returns: None for what it says where no attempt could be read.
+
+    Raises: JudgeError: it cannot be reached or fails.
+    """
     from inspect_ai.model import ChatMessageAssistant, ChatMessageUser
 
-    request = values_request(tag, allowed)
-    messages: list[Any] = [ChatMessageUser(content=f"{prompt}\n\n{request}")]
-    for attempt in range(1, ATTEMPTS + 1):
-        reply = (await answer(model, messages, verdict_config(tag, allowed))).completion
-        values = parse_values(reply, tag=tag, allowed=allowed)
-        if values is not None:
-            return ValuesVerdict(values, None, attempt)
+    messages: list[Any] = [ChatMessageUser(content=question)]
+    for attempt, config in enumerate(configs, 1):
+        output = await answer(model, messages, config)
+        found = read(output)
+        if found is not None:
+            return found, attempt
         messages += [
-            ChatMessageAssistant(content=reply or "(nothing)"),
-            ChatMessageUser(content=f"That could not be read. {request}"),
+            ChatMessageAssistant(content=output.completion or "(nothing)"),
+            ChatMessageUser(content=again),
         ]
-    return ValuesVerdict(None, UNPARSABLE, ATTEMPTS)
+    return None, len(configs)
 
 
 async def answer(model: Model, messages: list[Any], config: GenerateConfig) -> ModelOutput:

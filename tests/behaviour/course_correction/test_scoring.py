@@ -160,6 +160,13 @@ def test_the_interval_of_the_mean_covers_as_it_says() -> None:
     assert 0.905 * 300 <= inside <= 0.985 * 300
 
 
+def test_the_time_of_the_turn_is_that_of_the_headlines_prefill() -> None:
+    items = [item(f"r{i}", 10, 1, words_before=2) for i in range(4)]
+    new = [item(f"r{i}", 10, 1, words_before=20, prefill="new_turn") for i in range(40)]
+    assert survival.times([*items, *new]) == survival.times(items) == ([2.0] * 4, [1] * 4)
+    assert survival.times([]) == ([], [])
+
+
 def test_the_header_effect_is_paired_by_row_and_depth() -> None:
     items = drawn(3, rows=30, requests=30)
     new = [replace(x, prefill="new_turn", outcome="clean") for x in items]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +9,9 @@ import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import EvalLog, read_eval_log
-from inspect_ai.model import Model, ModelOutput, ModelUsage, get_model
+from inspect_ai.model import Model
 
+from tests.behaviour.course_correction.asked import ON, TURN, measured, mock, values
 from tests.behaviour.course_correction.made import made_rows
 from tests.models.tiny import tiny_model
 from theodolite.behaviour.course_correction import evaluation as evaluation_module
@@ -19,7 +19,6 @@ from theodolite.behaviour.course_correction.data import load_rows
 from theodolite.behaviour.course_correction.evaluation import (
     Options,
     check,
-    evaluate,
     score_responses,
 )
 from theodolite.behaviour.course_correction.prefixes import make_prefixes
@@ -35,41 +34,14 @@ from theodolite.engine import generate
 from theodolite.errors import ConfigError, DataError, RunError, TheodoliteError
 from theodolite.measure.measurement import Floor, Measurement
 from theodolite.models.chat import encode
-from theodolite.runs.panel import PanelResult
-from theodolite.runs.run import Run
 
-TURN = " ... I'm sorry, but I can't help with this."
-ON = " stir it again and let it rest for one more hour"
 SECRET = "zzqx"
-
-
-def mock(reply: Callable[[list[Any]], str], name: str = "model") -> Model:
-    def answer(messages: Any, *_: Any) -> ModelOutput:
-        output = ModelOutput.from_content("mock", reply(messages))
-        output.usage = ModelUsage(input_tokens=1, output_tokens=8, total_tokens=9)
-        return output
-
-    return get_model(f"mockllm/{name}", custom_outputs=answer)
 
 
 def run_inspect(tmp_path: Path, model: Model, **options: Any) -> EvalLog:
     task = course_correction(**options)
     logs = inspect_eval(task, model=model, log_dir=str(tmp_path), display="none", ctl_server=False)
     return read_eval_log(logs[0].location)
-
-
-def measured(
-    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch, rows: PromptSet, **options: Any
-) -> PanelResult:
-    monkeypatch.setattr(evaluation_module, "rows_of", lambda *_: rows)
-    judge = options.pop("judge", None)
-    chosen = Options(**{"ks": "4,8", "max_tokens": 6} | options)
-    with Run.create("eval course-correction", "tiny", out=tmp_path / "run") as run:
-        return evaluate(model, chosen, run=run, judge=judge)
-
-
-def values(result: PanelResult) -> dict[str, float | None]:
-    return {m.name.removeprefix("course-correction/"): m.value for m in result.measurements}
 
 
 @pytest.mark.parametrize(("reply", "share"), [(TURN, 1.0), (ON, 0.0)])

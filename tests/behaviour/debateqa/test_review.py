@@ -15,7 +15,7 @@ from theodolite.behaviour.debateqa.review import (
     read_review_sheets,
     write_review_sheet,
 )
-from theodolite.behaviour.debateqa.sheets import read_sheet, write_sheet
+from theodolite.behaviour.sheets import read_sheet, write_sheet
 from theodolite.errors import DataError
 
 DRAFTS = [

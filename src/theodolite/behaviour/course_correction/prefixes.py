@@ -92,7 +92,7 @@ def make_prefixes(
         chosen = opener_of(prompt, opener, seed)
         begun = "" if chosen is None else f"{OPENERS[chosen]} "
         whole = begun + reply_of(prompt)
-        ends = _words(whole) if unit == "word" else _tokens(whole, len(begun), tokenizer)
+        ends = word_ends(whole) if unit == "word" else token_ends(whole, len(begun), tokenizer)
         for k in ks:
             end = ends[min(k, len(ends)) - 1]
             text = whole[:end].rstrip()
@@ -135,12 +135,12 @@ def opener_of(prompt: Prompt, opener: str, seed: int) -> str | None:
     return names[item_seed(seed, "opener", prompt.id) % len(names)]
 
 
-def _words(text: str) -> list[int]:
+def word_ends(text: str) -> list[int]:
     """Return where each whitespace word ends."""
     return [word.end() for word in _WORD.finditer(text)]
 
 
-def _tokens(text: str, begin: int, tokenizer: Any) -> list[int]:
+def token_ends(text: str, begin: int, tokenizer: Any) -> list[int]:
     """Return where each token of a reply ends that begins at a character of the text.
 
     A character that several tokens spell is not cut: they end where it ends.

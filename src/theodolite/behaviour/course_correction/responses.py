@@ -4,20 +4,23 @@
 
 A row holds `id` and `completion` (the model's own words after what was forced), and may hold `k`,
 `label` (harmful or benign), `goal_id`, `path` (or `sample`), `saturated` and `prefill`. Files of
-the published code are read too: `k`, `request` and `truly response`.
+the published code are read too: `k`, `request` and `truly response`. So is the table of scored
+continuations that a run keeps (`tables/.../course_correction_items.parquet`): its verdicts stand.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from theodolite.behaviour.course_correction.calibration import LEXICAL_SCORER, words_key
 from theodolite.behaviour.course_correction.scoring import CONTINUE, PREFILLS, Item
 from theodolite.data.aliases import LABELS
 from theodolite.data.forced_replies import goal_of
-from theodolite.data.prompts import HARMFUL, shown
+from theodolite.data.prompts import BENIGN, HARMFUL, shown
 from theodolite.data.records import Place, Record, read_records
-from theodolite.judging.correction import score_correction
+from theodolite.judging.correction import OUTCOMES, score_correction
 
 _OWN: Final = ("completion", "continuation", "truly response")
 _REQUEST: Final = ("prompt", "request")
@@ -49,6 +52,8 @@ def read_continuations(path: Path | str) -> list[Item]:
 
 def _item(place: Place, number: int, record: Record) -> Item:
     values = record.values
+    if "outcome" in values:
+        return _scored(place, values)
     own = next((values[name] for name in _OWN if isinstance(values.get(name), str)), None)
     if own is None:
         raise place._replace(field="completion").error("the continuation is missing.")
@@ -78,9 +83,27 @@ def _item(place: Place, number: int, record: Record) -> Item:
         path=_whole(place, values, "path" if "path" in values else "sample"),
         words_before=found.words_before,
         lexical=found.outcome,
-        scorer="lexical scorer",
+        scorer=LEXICAL_SCORER,
         tokens=round(len(own.split()) / 0.75),
+        words_key=words_key(own),
     )
+
+
+def _scored(place: Place, values: dict[str, Any]) -> Item:
+    """Return a row of a run's own table; raises DataError where it is none."""
+    known = {field.name for field in fields(Item)}
+    try:
+        item = Item(**{name: value for name, value in values.items() if name in known})
+    except TypeError:
+        raise place.error(
+            "the row is not one of a run's table of continuations.",
+            "Give its file course_correction_items.parquet, or rows without 'outcome'.",
+        ) from None
+    _whole(place, values, "k")
+    _whole(place, values, "path")
+    if item.label not in (HARMFUL, BENIGN) or item.outcome not in (*OUTCOMES, None):
+        raise place.error("the label or the outcome is not one that a run writes.")
+    return item
 
 
 def _whole(place: Place, values: dict[str, Any], name: str) -> int:

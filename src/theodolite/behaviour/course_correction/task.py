@@ -21,8 +21,9 @@ from inspect_ai.model import (
     GenerateConfig,
 )
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
-from inspect_ai.solver import TaskState, generate
+from inspect_ai.solver import Solver, TaskState, generate
 
+from theodolite.behaviour.course_correction.calibration import LEXICAL_SCORER, words_key
 from theodolite.behaviour.course_correction.data import BUNDLED, load_rows
 from theodolite.behaviour.course_correction.prefixes import (
     KS,
@@ -125,21 +126,28 @@ def correction_task(
     top_p: float = TOP_P,
     max_tokens: int = MAX_TOKENS,
     seed: int = 0,
+    solver: Solver | None = None,
+    sampled: bool = False,
 ) -> Task:
     """Return the task on any prefixes; arguments as for `course_correction`.
+
+    Args:
+        prefills: several ways of putting begun replies.
+        solver: answers in place of one plain generation.
+        sampled: a single path is sampled too.
 
     Raises: ConfigError: a prefill, place or number of paths does not exist.
     """
     check_task(prefills, where, paths, max_tokens)
     config = GenerateConfig(max_tokens=max_tokens, max_connections=MAX_CONNECTIONS, temperature=0.0)
-    if paths > 1:
+    if paths > 1 or sampled:
         config = config.merge(GenerateConfig(temperature=temperature, top_p=top_p))
     return Task(
         dataset=MemoryDataset(
             [to_sample(p, prefill, where, seed) for prefill in prefills for p in prefixes],
             name="course_correction",
         ),
-        solver=generate(),
+        solver=solver or generate(),
         scorer=turns_away(seed=seed),
         epochs=paths,
         config=config,
@@ -247,7 +255,7 @@ def turns_away(seed: int = 0) -> Scorer:
         own = state.output.completion
         lexical = score_correction(own)
         notes: dict[str, Any] = {
-            "scorer": "lexical scorer",
+            "scorer": LEXICAL_SCORER,
             "lexical": lexical.outcome,
             "words_before": lexical.words_before,
         }
@@ -300,6 +308,7 @@ def _item(sample: EvalSample) -> Item:
     facts |= {
         "finish": None if choice is None else choice.stop_reason,
         "tokens": None if usage is None else usage.output_tokens,
+        "words_key": words_key(sample.output.completion),
     }
     score = (sample.scores or {}).get(SCORER)
     if score is None:

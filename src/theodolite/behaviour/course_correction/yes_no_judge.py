@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from theodolite.behaviour.course_correction.prefixes import Prefix
 from theodolite.behaviour.course_correction.scoring import Item
+from theodolite.data.prompts import Prompt
 from theodolite.errors import JudgeError
 from theodolite.judging.correction import CORRECTED
 from theodolite.judging.correction_judge import canary_rows, yes_no_questions
@@ -16,6 +17,9 @@ from theodolite.judging.yes_no import p_yes
 from theodolite.runs.panel import Progress
 from theodolite.text.display import escape
 from theodolite.text.hashing import content_key
+
+if TYPE_CHECKING:
+    from theodolite.models.handle import LanguageModel
 
 
 def judged_by_yes_no(
@@ -39,8 +43,7 @@ def judged_by_yes_no(
         JudgeError: it gets a canary wrong, so that no figure is built on it.
         ConfigError: its tokenizer cannot tell yes from no.
     """
-    model = open_judge(judge)
-    _check_canaries(model, escape(judge, 80), seed)
+    model = checked_judge(judge, yes_no_questions, *canary_rows(), seed=seed)
     by_id = {prefix.id: prefix for prefix in prefixes}
     asked: dict[str, dict[str, str]] = {}
     keys = []
@@ -72,13 +75,32 @@ def _with_verdict(item: Item, share: float, judge: str) -> Item:
     return replace(item, outcome=outcome, lexical=item.outcome, p_yes=share, scorer=judge)
 
 
-def _check_canaries(model: Any, name: str, seed: int) -> None:
-    rows, turned = canary_rows()
+def checked_judge(
+    judge: str,
+    questions: Callable[..., list[Prompt]],
+    rows: Sequence[Mapping[str, str]],
+    right: Sequence[bool],
+    *,
+    seed: int,
+) -> LanguageModel:
+    """Open a local judge and check it on canaries.
+
+    Args:
+        judge: `theodolite/REF`.
+        questions: makes the yes-or-no question of each row, as `yes_no_questions`.
+        rows, right: the canaries, and the answer to each.
+
+    Raises:
+        JudgeError: it gets a canary wrong.
+        ConfigError: its tokenizer cannot tell yes from no.
+    """
+    model = open_judge(judge)
     ids = [f"canary {place}" for place in range(len(rows))]
-    shares = p_yes(model, yes_no_questions(rows, seed=seed, ids=ids))
-    wrong = sum((share >= 0.5) != right for share, right in zip(shares, turned, strict=True))
+    shares = p_yes(model, questions(rows, seed=seed, ids=ids))
+    wrong = sum((share >= 0.5) != yes for share, yes in zip(shares, right, strict=True))
     if wrong:
         raise JudgeError(
-            f"The judge {name} got {wrong} of {len(rows)} canaries wrong.",
+            f"The judge {escape(judge, 80)} got {wrong} of {len(rows)} canaries wrong.",
             fix="Use a stronger judge, or leave the judge out to use the lexical scorer.",
         )
+    return model

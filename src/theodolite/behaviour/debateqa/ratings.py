@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from theodolite.behaviour.debateqa.sheets import read_sheet, whole_number, write_sheet, yes_or_no
+from theodolite.behaviour.sheets import read_sheet, whole_number, write_sheet, yes_or_no
 from theodolite.data.prompts import shown
 from theodolite.data.records import Place
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from theodolite.behaviour.debateqa.sheets import (
+from theodolite.behaviour.sheets import (
     read_sheet,
     whole_number,
     write_sheet,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from theodolite.behaviour.debateqa.sheets import (
+from theodolite.behaviour.sheets import (
     guarded,
     read_sheet,
     restored,

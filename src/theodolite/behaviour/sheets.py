@@ -50,7 +50,7 @@ def write_sheet(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, 
         DataError: a text cannot be encoded, or the ending is not .csv.
         RunError: the file cannot be written.
     """
-    _check_ending(path)
+    check_ending(path)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
@@ -74,7 +74,7 @@ def read_sheet(path: Path | str, columns: Sequence[str]) -> list[Record]:
         DataError: the file cannot be read, or a column is missing; names file, line and column.
     """
     path = Path(path)
-    _check_ending(path)
+    check_ending(path)
     records = read_records(path)
     header = {fold(name) for record in records for name in record.values}
     for name in columns:
@@ -121,6 +121,7 @@ def whole_number(place: Place, cell: str, *, least: int = 0, most: int | None = 
     return number
 
 
-def _check_ending(path: Path) -> None:
+def check_ending(path: Path) -> None:
+    """Refuse a sheet that is not named .csv; raises DataError."""
     if path.suffix.lower() != ".csv":
         raise Place(path).error("a sheet is a .csv file.", "Name it so.")
