@@ -7,7 +7,8 @@ import sys
 
 NAMES = (
     *("startup", "capture", "probes", "graft", "heads", "steering", "relevance"),
-    *("residual_space", "course_correction", "preference", "debateqa", "provider", "memory"),
+    *("residual_space", "course_correction", "preference", "debateqa"),
+    *("perspective_taking", "provider", "memory"),
 )
 
 

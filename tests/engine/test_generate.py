@@ -10,9 +10,10 @@ import torch
 
 from tests.engine.conftest import bare
 from theodolite.engine.decoding.rules import DecodingRule, uniforms
-from theodolite.engine.generate import _Writer, end_tokens, generate
+from theodolite.engine.generate import end_tokens, generate
 from theodolite.engine.next_token import next_token
 from theodolite.engine.score import score
+from theodolite.engine.writing import Writer
 from theodolite.errors import ConfigError, DataError, NumericsError
 from theodolite.models.chat import Encoded
 from theodolite.runs.journal import Journal
@@ -89,7 +90,7 @@ def test_finished_units_are_not_written_again(
     with Journal(tmp_path / "journal.jsonl") as journal:
         first = generate(llama, prompts, journal=journal, **asked)
         units = len(journal)
-        monkeypatch.setattr(_Writer, "__call__", lambda *_: 1 / 0)
+        monkeypatch.setattr(Writer, "__call__", lambda *_: 1 / 0)
         assert generate(llama, prompts, journal=journal, **asked) == first
         with pytest.raises(ZeroDivisionError):
             generate(llama, prompts, journal=journal, **{**asked, "seed": 2})

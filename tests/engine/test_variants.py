@@ -14,7 +14,7 @@ import torch
 from tests.engine.conftest import opened
 from tests.engine.test_interventions import hooks, vector
 from tests.models.tiny import tiny_model
-from theodolite.engine.generate import Completion, _Writer, generate
+from theodolite.engine.generate import Completion, generate
 from theodolite.engine.interventions import (
     DirectionIntervention,
     HeadIntervention,
@@ -27,6 +27,7 @@ from theodolite.engine.interventions import (
 from theodolite.engine.next_token import next_token
 from theodolite.engine.passes import Rows, run_pass
 from theodolite.engine.variants import row_variants
+from theodolite.engine.writing import Writer
 from theodolite.errors import CapabilityError, ConfigError, NumericsError
 from theodolite.models.chat import Encoded
 from theodolite.runs.journal import Journal
@@ -51,7 +52,7 @@ class Trace:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.seen: dict[tuple[int, int], torch.Tensor] = {}
-        module = import_module("theodolite.engine.generate")
+        module = import_module("theodolite.engine.writing")
         check = module.require_finite_logits
 
         def note(runner: Any, logits: torch.Tensor, items: Any, written: Any) -> None:
@@ -272,13 +273,13 @@ def test_many_heads_cost_one_hook_per_block_and_none_where_nothing_is_asked(
     llama: Any, prompts: list[Encoded], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    write = _Writer.__call__
+    write = Writer.__call__
 
-    def counted(self: _Writer, unit: Any) -> dict[str, Any]:
+    def counted(self: Writer, unit: Any) -> dict[str, Any]:
         counts.append(hooks(llama))
         return write(self, unit)
 
-    monkeypatch.setattr(_Writer, "__call__", counted)
+    monkeypatch.setattr(Writer, "__call__", counted)
     before = hooks(llama)
     single: Variants = [[head(layer, h)] for layer in range(3) for h in range(4)]
     generate(llama, prompts[:1] * 12, max_new_tokens=2, variants=single)
@@ -311,7 +312,7 @@ def test_hooks_leave_with_an_exception(
     with pytest.raises(NumericsError, match=r"layer 1.*prompt 'p1'"):
         generate(llama, prompts[:3], max_new_tokens=2, variants=[[], [broken], [head(0, 1)]])
     assert hooks(llama) == before
-    monkeypatch.setattr(_Writer, "__call__", lambda *_: 1 / 0)
+    monkeypatch.setattr(Writer, "__call__", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         generate(llama, prompts[:1], max_new_tokens=2, variants=[[head(0, 1)]])
     assert hooks(llama) == before
@@ -328,7 +329,7 @@ def test_units_are_kept_by_what_acts_on_each_row(
             return generate(llama, asked, max_new_tokens=5, variants=variants, journal=journal)
 
         first, plain = write(one), write(None)
-        monkeypatch.setattr(_Writer, "__call__", lambda *_: 1 / 0)
+        monkeypatch.setattr(Writer, "__call__", lambda *_: 1 / 0)
         assert write(one) == first
         assert write([[head(0, 1)], [head(0, 1)], [], [head(1, 1)]]) == first
         assert write([[]] * 4) == plain

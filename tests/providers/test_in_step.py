@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from tests.models.tiny import tiny_model
+from theodolite.engine.session import Session
 from theodolite.errors import DataError, Interrupted
 from theodolite.providers.evaluate import evaluate
 from theodolite.providers.in_step import Step
@@ -130,3 +132,35 @@ def test_a_tasks_own_cleanup_is_kept(tmp_path: Path) -> None:
     with new_run(tmp_path / "run") as run:
         evaluate(task, tiny_model(), run=run, in_step=True)
     assert sorted(seen) == sorted(WORDS * 2) and task.cleanup is own
+
+
+def unit_lines(path: Path) -> dict[str, Any]:
+    rows = map(json.loads, (path / "journal.jsonl").read_bytes().splitlines())
+    return {row["key"]: row["value"] for row in rows}
+
+
+def test_a_run_killed_after_any_unit_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    def ask(run: Run) -> dict[tuple[Any, int], list[str]]:
+        return said(evaluate(toy(), tiny_model(), run=run, seed=3, in_step=True))
+
+    with new_run(tmp_path / "whole") as run:
+        whole = ask(run)
+    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for count in range(len(lines)):
+        path = tmp_path / f"killed-{count}"
+        new_run(path).__exit__(None, None, None)
+        (path / "journal.jsonl").write_bytes(b"".join(lines[:count]) + lines[count][:30])
+        with Run.resume(path, command="eval toy") as run:
+            assert ask(run) == whole
+        assert unit_lines(path) == unit_lines(tmp_path / "whole")
+
+
+def test_later_turns_read_only_what_is_new(tmp_path: Path) -> None:
+    model = tiny_model()
+    read = {}
+    for name, most in (("none", 0), ("all", None)):
+        session = Session(model, most_bytes=most)
+        with new_run(tmp_path / name) as run:
+            evaluate(toy(), model, run=run, seed=3, in_step=True, session=session)
+        read[name] = session.tokens_read
+    assert 0 < read["all"] < 0.8 * read["none"]

@@ -6,7 +6,7 @@ goes on asks for the others only, and what was finished is never lost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,7 +28,7 @@ from theodolite.correction.respond_request import Work
 from theodolite.data.prompts import Message, Prompt
 from theodolite.engine.interventions import interventions_key
 from theodolite.models.handle import LanguageModel
-from theodolite.providers.evaluate import evaluate as run_task
+from theodolite.providers.kept import Keep, finish_samples, kept_records
 from theodolite.runs.atomic import write_text
 from theodolite.runs.strict_json import strict_dumps
 from theodolite.text.hashing import content_key
@@ -42,7 +42,6 @@ VERSION: Final = 1
 ANSWERS: Final = "answers.jsonl"
 AT_ONCE: Final = 64
 """Prompts of one evaluation: a local model finishes them together, so more would be kept later."""
-Keep = Callable[[str, dict[str, Any]], None]
 # Settings on which an answer does not depend, or that the model's fingerprint holds.
 _OUTSIDE: Final = ("prompt", "prompts", "limit", "scorers", "pairs", "connections", "device")
 
@@ -62,28 +61,21 @@ def answer_prompts(
         Interrupted: the user stopped; what was finished is kept and lies in `answers.jsonl`.
         TheodoliteError: a prompt could not be answered.
     """
-    keys, local = keys_of(model, work), isinstance(model, LanguageModel)
-    missing = {id for id, key in keys.items() if not run.journal.has(key)}
-
-    def keep(id: str, record: dict[str, Any]) -> None:
-        if not run.journal.has(keys[id]):
-            run.journal.put(keys[id], record)
-            if progress is not None:
-                progress.advance()
-
-    if missing and progress is not None:
-        progress.start("Answers", len(missing))
+    keys = keys_of(model, work)
+    prompts = {one.id: one for one in work.prompts}
     try:
-        for part in _parts(list(work.prompts)):
-            left = [one for one in part if one.id in missing]
-            if left:
-                # A local model's turns are planned for the part as a whole, in a run that goes on
-                # as in the first one; what is known of them is not computed again.
-                task = task_of(part if local else left, work, keep)
-                run_task(task, model, run=run, seed=work.request.seed, in_step=local)
+        finish_samples(
+            model,
+            keys,
+            lambda ids, keep: task_of([prompts[id] for id in ids], work, keep),
+            run=run,
+            at_once=AT_ONCE,
+            label="Answers",
+            seed=work.request.seed,
+            progress=progress,
+        )
     finally:
-        kept = [run.journal.get(key) for key in keys.values()]
-        records = [record for record in kept if record is not None]
+        records = kept_records(run, keys)
         if records:
             write_answers(run.path, records)
     return records
@@ -155,11 +147,6 @@ def write_answers(folder: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     path = folder / ANSWERS
     write_text(path, "".join(f"{strict_dumps(row)}\n" for row in rows))
     return path
-
-
-def _parts(prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-    for start in range(0, len(prompts), AT_ONCE):
-        yield prompts[start : start + AT_ONCE]
 
 
 def _turn(message: Message) -> ChatMessage:

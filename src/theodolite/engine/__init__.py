@@ -23,6 +23,7 @@ from theodolite.engine.last_token import LastTokenSweep
 from theodolite.engine.next_token import next_token
 from theodolite.engine.plan import plan_batches
 from theodolite.engine.score import Scored, score
+from theodolite.engine.session import Session
 from theodolite.engine.suffix import SuffixSweep
 from theodolite.engine.tree_sweep import SweepOptions, TreeSweep
 
@@ -38,6 +39,7 @@ __all__ = [
     "ObliqueIntervention",
     "ResidualIntervention",
     "Scored",
+    "Session",
     "SubspaceIntervention",
     "SuffixSweep",
     "SweepOptions",

@@ -16,6 +16,8 @@ CPU_ROWS = 64
 GPU_ROWS = 256
 # Of what is left beside the weights, one pass may take this part.
 SHARE = 0.4
+# And keys and values that wait for later turns this one.
+REMEMBERED = 0.3
 
 
 def token_budget(model: LanguageModel, longest: int) -> int:
@@ -44,6 +46,11 @@ def row_budget(model: LanguageModel, length: int) -> int:
     while rows > 1 and rows * each > room:
         rows //= 2
     return rows
+
+
+def remembered_bytes(model: LanguageModel) -> float:
+    """Return the most bytes of keys and values to hold for later prompts."""
+    return memory_left(model) * REMEMBERED
 
 
 def kv_bytes_per_token(model: LanguageModel) -> int:

@@ -86,6 +86,8 @@ def branch(sources: Sequence[Branch | None]) -> Past | None:
         if source is not None:
             groups.setdefault(id(source.kv), []).append(new)
     if len(groups) == 1 and len(found) == len(sources):
+        if _in_place(found, width):
+            return Past(first.kv.layers, lengths, width)
         rows, slots = _addresses(found, width, first)
         taken = {
             i: (_take(k, rows, slots), _take(v, rows, slots))
@@ -93,6 +95,14 @@ def branch(sources: Sequence[Branch | None]) -> Past | None:
         }
         return Past(taken, lengths, width)
     return Past(_merge(sources, groups, width), lengths, width)
+
+
+def _in_place(sources: Sequence[Branch], width: int) -> bool:
+    """Whether rows of one pass are all of its rows, in order and aligned at the end already."""
+    keys = next(iter(sources[0].kv.layers.values()))[0]
+    ends = {source.kv.starts[source.row] + source.length for source in sources}
+    rows = [source.row for source in sources]
+    return rows == list(range(keys.shape[0])) and ends == {width} and keys.shape[2] == width
 
 
 def _addresses(
@@ -198,6 +208,11 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         """Return the slots in use."""
         return self.used
 
+    def cut(self, row: int, slots: slice) -> KeyValue:
+        """Return a copy of some slots of one row, axes (kv head, slot, head width)."""
+        keys, values = (buffer[row, :, slots].clone() for buffer in self.buffers)
+        return keys, values
+
     def select(self, rows: torch.Tensor, first_slot: int) -> None:
         """Keep only these rows, and drop the slots before `first_slot` (padding of all of them)."""
         rows = rows.to(self.buffers[0].device)
@@ -233,6 +248,11 @@ class DecodeState:
         last = max(past.layers) + 1
         layers = [GrowingLayer(past.layers[i], rows) for i in range(last)]
         return cls(cache_of(layers), list(past.lengths), [past.width - n for n in past.lengths])
+
+    def cut(self, row: int, start: int, stop: int) -> dict[int, KeyValue]:
+        """Return a copy of what positions of a row left, axes (kv head, position, head width)."""
+        slots = slice(self.padding[row] + start, self.padding[row] + stop)
+        return {i: layer.cut(row, slots) for i, layer in enumerate(self.cache.layers)}
 
     def select(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order, and drop padding that none of them needs."""

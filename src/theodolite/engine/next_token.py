@@ -69,6 +69,7 @@ def last_logits(runner: Runner, batch: Batch, *, keep: bool) -> tuple[torch.Tens
     """
     done = runner.shared(batch)
     rows = runner.rows(batch.leaves, done, shared=False)
+    runner.tokens_read += sum(map(len, rows.tokens))
     last = [len(tokens) - 1 for tokens in rows.tokens]
     only = Only(runner.model.anatomy.n_layers - 1, last)
     result = run_pass(runner.model, rows, keep=keep, only=only)

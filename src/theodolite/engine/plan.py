@@ -57,6 +57,21 @@ class Batch:
             [i for i, d in enumerate(depth) if d == k] for k in range(max(depth, default=-1) + 1)
         ]
 
+    def moved(self, begins: Sequence[int]) -> Batch:
+        """Return the batch for sequences of which so many tokens precede those it was planned for.
+
+        Args:
+            begins: of every sequence; equal for those that hang below one segment.
+        """
+        segments, leaves = (
+            tuple(
+                Segment(s.item, s.start + begins[s.item], s.stop + begins[s.item], s.parent)
+                for s in part
+            )
+            for part in (self.segments, self.leaves)
+        )
+        return Batch(segments, leaves, self.copies)
+
     def halves(self) -> tuple[Batch, Batch]:
         """Return the batch as two with half the leaves each (a device ran out of memory)."""
         middle = len(self.leaves) // 2

@@ -28,6 +28,10 @@ class Runner:
         names: for each sequence the id errors show.
         until: taps after which nothing needs computing (default: run to the final norm).
         variants: of the sequences, where they differ in what acts on them.
+
+    Note: `before` says for sequences whose plan does not begin at their first token where the keys
+        and values of the tokens before it lie. `tokens_read` counts what went through the model in
+        `shared` and `last_logits`, padding left out.
     """
 
     def __init__(
@@ -46,6 +50,8 @@ class Runner:
         self.names = names or [str(i) for i in range(len(sequences))]
         self.until = until or {}
         self.variants = variants
+        self.before: Mapping[int, Branch] = {}
+        self.tokens_read = 0
         self._kept: dict[tuple[tuple[int, ...], ...], KV] = {}
 
     def variants_of(self, items: Sequence[int]) -> RowVariants | None:
@@ -58,7 +64,7 @@ class Runner:
         """Return the pass that computes these segments below those already done."""
         return Rows(
             [self.sequences[s.item][s.start : s.stop] for s in segments],
-            [done.get(s.parent) for s in segments],
+            [done[s.parent] if s.parent >= 0 else self.before.get(s.item) for s in segments],
             [WITHIN_PROMPT if shared else self.prompt_lengths[s.item] for s in segments],
             self.variants_of([s.item for s in segments]),
         )
@@ -80,11 +86,12 @@ class Runner:
         for level in batch.levels():
             segments = [batch.segments[i] for i in level]
             rows = self.rows(segments, done, shared=True)
-            alone = visit is None and len(segments) == 1 and segments[0].parent < 0
+            alone = visit is None and len(segments) == 1 and rows.past[0] is None
             ids = rows.variants.ids if rows.variants is not None else ()
             key = (tuple(rows.tokens[0]), ids) if alone else ()
             kv = self._kept.get(key) if alone else None
             if kv is None:
+                self.tokens_read += sum(map(len, rows.tokens))
                 if visit is None:
                     kv = self._plainly(rows).kv
                 else:
@@ -94,6 +101,10 @@ class Runner:
                 self._kept = {key: kv}
             done.update({index: Branch(kv, row) for row, index in enumerate(level)})
         return done
+
+    def forget(self) -> None:
+        """Let go of keys and values kept for batches to come."""
+        self._kept = {}
 
     def _plainly(self, rows: Rows) -> PassResult:
         """Compute keys and values alone, as deep as they will be needed."""

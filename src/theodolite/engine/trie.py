@@ -24,7 +24,8 @@ class Segment:
         item: index of one sequence that contains these tokens.
         start: first token of the run.
         stop: one past its last token.
-        parent: index of the segment that ends at `start`, -1 where `start` is 0.
+        parent: index of the segment that ends at `start`, -1 where none does: `start` is 0, or
+            what lies before it is known already.
     """
 
     item: int

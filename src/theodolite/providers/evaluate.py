@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, GenerateConfig, Model
     from inspect_ai.solver import TaskState
 
+    from theodolite.engine.session import Session
     from theodolite.models.handle import ApiModel, LanguageModel
     from theodolite.providers.theodolite import TheodoliteAPI
     from theodolite.runs.panel import Progress
@@ -41,6 +42,7 @@ def evaluate(
     judge: str | Model | None = None,
     progress: Progress | None = None,
     in_step: bool = False,
+    session: Session | None = None,
     **config: Any,
 ) -> EvalLog:
     """Evaluate a task and return its log, which also lies in the run's `logs/`.
@@ -54,6 +56,9 @@ def evaluate(
         judge: an inspect model (or its name) that takes the role `judge`.
         in_step: of a task with several turns on a local model, plan every turn of all samples
             together (see `in_step.py`); they are all held in memory at once.
+        session: what a model in step has read and written (default: a new one); tells afterwards
+            what was read. One that serves several evaluations must serve them again, in the same
+            order, when they are resumed.
         config: inspect's generation settings (`temperature`, `max_tokens`, ...), over the task's.
 
     Raises:
@@ -71,7 +76,9 @@ def evaluate(
             requests = first_requests(task, api, settings, limit)
             generate_ahead(api, requests, run, progress)
             if in_step and not requests:
-                overrides |= active.enter_context(_in_step(task, api, run, limit, progress))
+                overrides |= active.enter_context(
+                    _in_step(task, api, run, limit, progress, session)
+                )
         try:
             logs = inspect_eval(
                 task,
@@ -126,11 +133,19 @@ def _inspect_model(
 
 @contextmanager
 def _in_step(
-    task: Task, api: TheodoliteAPI, run: Run, limit: int | None, progress: Progress | None
+    task: Task,
+    api: TheodoliteAPI,
+    run: Run,
+    limit: int | None,
+    progress: Progress | None,
+    session: Session | None,
 ) -> Iterator[dict[str, int]]:
     """Let the samples of a task go in step; gives what inspect must be told so that all can run."""
+    from theodolite.engine.session import Session
+
     members = (task.epochs or 1) * len(list(task.dataset)[:limit])
     own = task.cleanup
+    remembered = session or Session(api.model)
 
     async def leave(state: TaskState) -> None:
         step.leave()
@@ -138,7 +153,7 @@ def _in_step(
             await own(state)
 
     def plan(requests: Sequence[Request]) -> None:
-        generate_ahead(api, requests, run, progress)
+        generate_ahead(api, requests, run, progress, remembered)
 
     api.step = step = Step(api, plan, members)
     task.cleanup = leave
@@ -182,14 +197,20 @@ def _messages(words: str | list[ChatMessage], system: str | None) -> list[ChatMe
 
 
 def generate_ahead(
-    api: TheodoliteAPI, requests: Sequence[Request], run: Run, progress: Progress | None
+    api: TheodoliteAPI,
+    requests: Sequence[Request],
+    run: Run,
+    progress: Progress | None,
+    session: Session | None = None,
 ) -> None:
     """Answer requests as planned units of the run, one plan per kind of settings."""
     unique = {api.key(request): request for request in requests}
     ordered = sorted(unique.items(), key=lambda pair: repr(pair[1].settings))  # stable
     for _, group in groupby(ordered, key=lambda pair: pair[1].settings):
         keys, plan = zip(*group)
-        answers = answer_requests(api.model, plan, journal=run.journal, progress=progress)
+        answers = answer_requests(
+            api.model, plan, session=session, journal=run.journal, progress=progress
+        )
         for key, answer in zip(keys, answers, strict=True):
             api.answers.plan(key, answer)
 

@@ -4,6 +4,9 @@ Where a task asks its model several times per sample, only the first turns are k
 which later requests meet in a batch would hang on which sample was quicker. In step, a sample waits
 until every other one waits too, or is done; what they ask then is planned as a whole, as first
 turns are, and kept unit by unit. So a resumed run computes the very batches of the first one.
+
+What a model reads and writes at one step is remembered for the next (`engine/session.py`): of a
+conversation's next turn only the new tokens are read.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from theodolite.text.suggest import nearest
 if TYPE_CHECKING:
     from inspect_ai.model import ChatMessage, GenerateConfig
 
+    from theodolite.engine.session import Session
     from theodolite.models.chat import Encoded
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
@@ -237,12 +238,14 @@ def answer_requests(
     model: LanguageModel,
     requests: Sequence[Request],
     *,
+    session: Session | None = None,
     journal: Journal | None = None,
     progress: Progress | None = None,
 ) -> list[tuple[Answer, ...]]:
     """Generate the completions of requests that share their settings.
 
     Args:
+        session: what the model read and wrote before and need not read again.
         journal: where the engine keeps the planned units it finishes.
 
     Returns: for each request, in order, its `settings.n` answers; equal requests get equal ones.
@@ -254,9 +257,8 @@ def answer_requests(
     # not they happen to meet in a batch.
     names = [(request.encoded.prompt_id, request.encoded.ids) for request in requests]
     encoded = {name: request.encoded for name, request in zip(names, requests)}
-    completions = generate(
-        model, list(encoded.values()), **asdict(settings), journal=journal, progress=progress
-    )
+    kept: dict[str, Any] = {"session": session, "journal": journal, "progress": progress}
+    completions = generate(model, list(encoded.values()), **asdict(settings), **kept)
     answers = [Answer(c.text, c.token_ids, c.finish) for c in completions]
     n = settings.n
     found = {name: tuple(answers[i * n : (i + 1) * n]) for i, name in enumerate(encoded)}

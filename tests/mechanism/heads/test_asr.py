@@ -139,7 +139,7 @@ def test_answers_written_together_are_those_written_one_condition_at_a_time(
 
 def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the rows of every decoding step."""
-    module, noted = import_module("theodolite.engine.generate"), list[int]()
+    module, noted = import_module("theodolite.engine.writing"), list[int]()
     step = module.step
 
     def counted(model: Any, state: Any, tokens: Any, *more: Any) -> Any:
@@ -223,8 +223,8 @@ def test_a_resumed_run_writes_nothing_again(
             raise AssertionError("it was written before")
 
         # The package holds the function under the module's name.
-        module = import_module("theodolite.engine.generate")
-        monkeypatch.setattr(module._Writer, "_write", never)
+        module = import_module("theodolite.engine.writing")
+        monkeypatch.setattr(module.Writer, "_write", never)
         again = measured(random_groups=2, journal=journal)
         assert len(journal) == known
         with pytest.raises(AssertionError, match="written before"):
