@@ -12,9 +12,9 @@ import pytest
 from tests.cli.conftest import Command, Refused
 from tests.correction.perspective_taking.made import Script, said
 from tests.models.tiny_files import save_folder
-from theodolite.correction import respond as asking
 from theodolite.correction.respond import ANSWERS
 from theodolite.correction.respond_request import RespondRequest
+from theodolite.providers import kept
 from theodolite.providers.evaluate import evaluate
 from theodolite.runs.config import load_config
 
@@ -31,7 +31,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     script = Script(
         lambda _, turns: said(REWRITTEN if "anew" in turns[-1].text else ORIGINAL, read=1000)
     )
-    monkeypatch.setattr(asking, "run_task", lambda t, _, **how: evaluate(t, script.model, **how))
+    monkeypatch.setattr(kept, "evaluate", lambda t, _, **how: evaluate(t, script.model, **how))
     return script
 
 

@@ -50,29 +50,11 @@ def audit(
     from theodolite.audit.request import COMMAND, AuditRequest
     from theodolite.audit.run import run_audit
     from theodolite.cli.output import console_progress, finish_audit
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.settings import parameters, resolve
 
     path, asked = resumed_run(resume, COMMAND, out)
-    request = resolve(
-        context,
-        AuditRequest,
-        config,
-        {
-            "model": model,
-            "base": base,
-            "profile": profile,
-            "only": names_in(only),
-            "skip": names_in(skip),
-            "adapter": adapter,
-            "revision": revision,
-            "dtype": dtype,
-            "device": device,
-            "judge": judge,
-            "seed": seed,
-            "show_text": show_text,
-        },
-        resumed=asked,
-    )
+    values = parameters(context, AuditRequest, only=names_in, skip=names_in)
+    request = resolve(context, AuditRequest, config, values, resumed=asked)
     with console_progress() as progress:
         outcome = run_audit(request, progress=progress, out=out, resume=path)
     finish_audit(outcome, as_json=as_json)

@@ -76,25 +76,15 @@ def harden(
     from theodolite.audit.loops.request import COMMAND, HardenRequest
     from theodolite.audit.loops.result import summary
     from theodolite.cli.output import console_progress, print_json, print_rows
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.settings import parameters, resolve
 
     path, asked = resumed_run(resume, COMMAND, out)
-    values = {
-        "model": model,
-        "adapter": adapter,
-        "weakness": weakness,
-        "styles": names_in(styles),
-        "loop": loop,
-        "method": method,
-        "exposure": numbers_in(exposure, "--exposure"),
-        "replay": replay,
-        "base": base,
-        "prompts": prompts,
-        "limit": limit,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
+    values = parameters(
+        context,
+        HardenRequest,
+        styles=names_in,
+        exposure=lambda text: numbers_in(text, "--exposure"),
+    )
     request = resolve(context, HardenRequest, config, values, resumed=asked)
     with console_progress() as progress:
         run, result = run_harden(request, progress=progress, out=out, resume=path)

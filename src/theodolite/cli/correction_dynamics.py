@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.explain import analyse, text_of
+from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
     AsJson,
@@ -59,21 +59,4 @@ def correction_dynamics(
     as_json: AsJson = False,
 ) -> None:
     """Follow a model, or a model beside its base, along replies that are forced on it."""
-    values = {
-        "model": model,
-        "prompts": text_of(prompts),
-        "benign": text_of(benign),
-        "base": base,
-        "template": template,
-        "limit": limit,
-        "adapter": adapter,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
-    analyse(
-        *(context, "correction-dynamics", values, {}, task),
-        folders=(out, resume, config),
-        show_text=show_text,
-        as_json=as_json,
-    )
+    analyse(context, "correction-dynamics")

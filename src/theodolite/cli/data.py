@@ -1,4 +1,4 @@
-"""theodolite data list|check|fetch: the official data files and where they are."""
+"""theodolite data list|check|fetch|debates: official data files, and data that a model writes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from theodolite.cli import debates
 from theodolite.cli.options import AsJson
 
-app = typer.Typer(help="List, check and fetch official data.", no_args_is_help=True)
+app = typer.Typer(
+    help="List, check and fetch official data; write debatable questions.", no_args_is_help=True
+)
+app.add_typer(debates.app, name="debates")
 
 Selection = Annotated[str, typer.Argument(help="A part, part/file, or all.")]
 

@@ -9,6 +9,7 @@ import typer
 
 from theodolite.cli.options import (
     Adapter,
+    AnyModel,
     AsJson,
     Config,
     Device,
@@ -28,9 +29,7 @@ from theodolite.text.display import escape
 def evaluate(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="The benchmark, e.g. refusal.")],
-    model: Annotated[
-        str, typer.Option(help="smollm2, org/name, a folder, a .gguf file or api:PROVIDER/MODEL.")
-    ] = "smollm2",
+    model: AnyModel = "smollm2",
     task: TaskOptions = None,
     responses: Annotated[
         Path | None, typer.Option(help="Score the answers in this jsonl file; no model is needed.")
@@ -52,24 +51,12 @@ def evaluate(
     """Run a benchmark and print its measurements."""
     from theodolite.behaviour.evaluation import command_of, request_schema, run_benchmark
     from theodolite.cli.output import console_progress, print_json, print_measurements
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.settings import parameters, resolve
 
     schema = request_schema(name)
     path, asked = resumed_run(resume, command_of(name), out)
-    values = {
-        "model": model,
-        "responses": None if responses is None else str(responses),
-        "interventions": None if interventions is None else str(interventions),
-        "adapter": adapter,
-        "revision": revision,
-        "dtype": dtype,
-        "device": device,
-        "judge": judge,
-        "seed": seed,
-    }
-    request = resolve(
-        context, schema, config, values, always=task_options(task or [], schema), resumed=asked
-    )
+    values, always = parameters(context, schema), task_options(task or [], schema)
+    request = resolve(context, schema, config, values, always=always, resumed=asked)
     with console_progress() as progress:
         run, result = run_benchmark(name, request, progress=progress, out=out, resume=path)
     if as_json:

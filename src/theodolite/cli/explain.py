@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +11,18 @@ import typer
 from theodolite.cli.options import (
     Adapter,
     AsJson,
+    BenignFile,
     Config,
     Device,
     Dtype,
+    Limit,
+    LocalModel,
     OutFolder,
     Resume,
     Seed,
     ShowText,
     TaskOptions,
+    Template,
     resumed_run,
     task_options,
 )
@@ -46,22 +50,18 @@ def add(name: str, summary: str) -> None:
 
     def explain(
         context: typer.Context,
-        model: Annotated[
-            str, typer.Option(help="smollm2, org/name, a folder or a .gguf file.")
-        ] = "smollm2",
+        model: LocalModel = "smollm2",
         harmful: Annotated[
             Path | None, typer.Option(help="File of harmful requests; default: the bundled set.")
         ] = None,
-        benign: Annotated[Path | None, typer.Option(help="File of benign requests.")] = None,
+        benign: BenignFile = None,
         jailbreak: Annotated[
             Path | None,
             typer.Option(help="File of wrapped requests; default: the listed styles."),
         ] = None,
         base: Annotated[str | None, typer.Option(help="A second model to compare with.")] = None,
-        template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
-        limit: Annotated[
-            int | None, typer.Option(help="The first so many distinct requests of each class.")
-        ] = None,
+        template: Template = "auto",
+        limit: Limit = None,
         task: TaskOptions = None,
         adapter: Adapter = None,
         dtype: Dtype = "auto",
@@ -73,71 +73,39 @@ def add(name: str, summary: str) -> None:
         show_text: ShowText = False,
         as_json: AsJson = False,
     ) -> None:
-        values = {
-            "model": model,
-            "harmful": text_of(harmful),
-            "benign": text_of(benign),
-            "jailbreak": text_of(jailbreak),
-            "base": base,
-            "template": template,
-            "limit": limit,
-            "adapter": adapter,
-            "dtype": dtype,
-            "device": device,
-            "seed": seed,
-        }
-        analyse(
-            *(context, name, values, {}, task),
-            folders=(out, resume, config),
-            show_text=show_text,
-            as_json=as_json,
-        )
+        analyse(context, name)
 
     app.command(name, help=summary)(explain)
 
 
-def text_of(path: Path | None) -> str | None:
-    """Return a path as settings keep it."""
-    return None if path is None else str(path)
-
-
-def analyse(
-    context: typer.Context,
-    name: str,
-    values: Mapping[str, Any],
-    typed: Mapping[str, Any],
-    task: Sequence[str] | None,
-    *,
-    folders: tuple[Path | None, str | None, Path | None],
-    show_text: bool,
-    as_json: bool,
-) -> None:
+def analyse(context: typer.Context, name: str, typed: Mapping[str, Any] | None = None) -> None:
     """Run one analysis as it was typed, write its report and print what it found.
 
     Args:
-        values: the command's own options by field name.
-        typed: options of the analysis that were typed as options of the command, by dotted name.
-        task: the words behind `-T`; they win.
-        folders: as typed, `--out`, `--resume` and `--config`.
+        context: of the command, whose parameters are those of `add`, more or fewer.
+        name: of the analysis.
+        typed: options of the analysis that were typed as options of the command, by dotted name;
+            the words behind `-T` win.
     """
     from theodolite.audit.explained import write_report
     from theodolite.cli.output import console_progress, print_json
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.settings import parameters, resolve
     from theodolite.mechanism.explain import command_of, request_schema, run_analysis
 
-    out, resume, config = folders
+    said = context.params
     schema = request_schema(name)
-    path, asked = resumed_run(resume, command_of(name), out)
-    always = {**typed, **task_options(list(task or ()), schema)}
-    request = resolve(context, schema, config, values, always=always, resumed=asked)
+    path, asked = resumed_run(said["resume"], command_of(name), said["out"])
+    always = {**(typed or {}), **task_options(said["task"] or [], schema)}
+    values = parameters(context, schema)
+    request = resolve(context, schema, said["config"], values, always=always, resumed=asked)
     with console_progress() as progress:
-        run, result = run_analysis(name, request, progress=progress, out=out, resume=path)
-    report = write_report(run, show_text=show_text)
-    if as_json:
+        run, result = run_analysis(name, request, progress=progress, out=said["out"], resume=path)
+    report = write_report(run, show_text=said["show_text"])
+    if said["as_json"]:
         print_json(run, result.measurements, result.tables)
     else:
         show(name, f"{name}, {request.model}", result)
-    typer.echo(f"Report: {escape(str(report))}", err=as_json)
+    typer.echo(f"Report: {escape(str(report))}", err=said["as_json"])
 
 
 def show(name: str, title: str, result: PanelResult) -> None:

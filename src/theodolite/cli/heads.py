@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from theodolite.cli.explain import analyse, text_of
+from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
     AsJson,
     Config,
     Device,
     Dtype,
+    Limit,
+    LocalModel,
     OutFolder,
     Resume,
     Seed,
@@ -24,6 +26,8 @@ from theodolite.cli.options import (
 from theodolite.errors import ConfigError
 
 SUMMARY = "Which attention heads does a refusal hang on, and how few?"
+OWN: Final = ("operator", "epsilon", "level", "group_size", "screen")
+"""Options of an analysis that are options of the command, too."""
 
 
 def heads(
@@ -35,9 +39,7 @@ def heads(
             "answers), overlap (the same heads elsewhere?), transplant (a base's attention)."
         ),
     ] = "map",
-    model: Annotated[
-        str, typer.Option(help="smollm2, org/name, a folder or a .gguf file.")
-    ] = "smollm2",
+    model: LocalModel = "smollm2",
     harmful: Annotated[
         Path | None,
         typer.Option(
@@ -71,9 +73,7 @@ def heads(
     template: Annotated[
         str, typer.Option(help="chat, chat-system, parity, none or auto.")
     ] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(help="The first so many distinct requests of each class.")
-    ] = None,
+    limit: Limit = None,
     task: TaskOptions = None,
     adapter: Adapter = None,
     dtype: Dtype = "auto",
@@ -87,31 +87,8 @@ def heads(
 ) -> None:
     """Which attention heads does a refusal hang on, and how few?"""
     name = f"heads {part}"
-    values = {
-        "model": model,
-        "harmful": text_of(harmful),
-        "benign": text_of(benign),
-        "base": base,
-        "template": template,
-        "limit": limit,
-        "adapter": adapter,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
-    own = {
-        "operator": operator,
-        "epsilon": epsilon,
-        "level": level,
-        "group_size": group_size,
-        "screen": screen,
-    }
-    analyse(
-        *(context, name, values, task_values(name, own), task),
-        folders=(out, resume, config),
-        show_text=show_text,
-        as_json=as_json,
-    )
+    own = {option: context.params[option] for option in OWN}
+    analyse(context, name, task_values(name, own))
 
 
 def task_values(name: str, typed: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from theodolite.cli import (
     explain,
     heads,
     models,
+    perspective_taking,
     report,
     residual_space,
     runs,
@@ -48,6 +49,9 @@ explain.app.command("relevance", help=residual_space.RELEVANCE_SUMMARY)(residual
 explain.app.command("steering", help=steering.SUMMARY)(steering.steering)
 explain.app.command("correction-dynamics", help=correction_dynamics.SUMMARY)(
     correction_dynamics.correction_dynamics
+)
+explain.app.command("perspective-taking", help=perspective_taking.SUMMARY)(
+    perspective_taking.perspective_taking
 )
 app.add_typer(explain.app, name="explain")
 app.add_typer(correct.app, name="correct")

@@ -12,6 +12,21 @@ from theodolite.errors import ConfigError
 
 NEWEST: Final = "newest"
 
+AnyModel = Annotated[
+    str, typer.Option(help="smollm2, org/name, a folder, a .gguf file or api:PROVIDER/MODEL.")
+]
+LocalModel = Annotated[str, typer.Option(help="smollm2, org/name, a folder or a .gguf file.")]
+AlignedModel = Annotated[
+    str, typer.Option("--model", "--aligned", help="smollm2, org/name or a folder.")
+]
+BaseToFit = Annotated[
+    str | None, typer.Option(help="The model before training, to fit components on.")
+]
+BenignFile = Annotated[Path | None, typer.Option(help="File of benign requests.")]
+Template = Annotated[str, typer.Option(help="chat, none, moderation or auto.")]
+Limit = Annotated[
+    int | None, typer.Option(help="The first so many distinct requests of each class.")
+]
 Adapter = Annotated[str | None, typer.Option(help="A LoRA adapter folder for the model.")]
 Revision = Annotated[str | None, typer.Option(help="Revision of a model on the hub.")]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]

@@ -7,18 +7,23 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.explain import analyse, text_of
+from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
+    AlignedModel,
     AsJson,
+    BaseToFit,
+    BenignFile,
     Config,
     Device,
     Dtype,
+    Limit,
     OutFolder,
     Resume,
     Seed,
     ShowText,
     TaskOptions,
+    Template,
 )
 
 SUMMARY = "Which directions did safety training write, and do they read harm or style?"
@@ -44,15 +49,13 @@ def residual_space(
     harmful: Annotated[
         Path | None, typer.Option(help="File of harmful requests; default: the bundled set.")
     ] = None,
-    benign: Annotated[Path | None, typer.Option(help="File of benign requests.")] = None,
+    benign: BenignFile = None,
     prompts: Annotated[
         Path | None,
         typer.Option(help="One file of both instead: label or harmful, style, goal_id, split."),
     ] = None,
-    template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(help="The first so many distinct requests of each class.")
-    ] = None,
+    template: Template = "auto",
+    limit: Limit = None,
     task: TaskOptions = None,
     dtype: Dtype = "auto",
     device: Device = None,
@@ -64,32 +67,12 @@ def residual_space(
     as_json: AsJson = False,
 ) -> None:
     """Which directions did safety training write, and do they read harm or style?"""
-    values = {
-        "model": model,
-        "harmful": text_of(harmful),
-        "benign": text_of(benign),
-        "prompts": text_of(prompts),
-        "base": base,
-        "template": template,
-        "limit": limit,
-        "adapter": adapter,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
-    analyse(
-        *(context, "residual-space", values, {}, task),
-        folders=(out, resume, config),
-        show_text=show_text,
-        as_json=as_json,
-    )
+    analyse(context, "residual-space")
 
 
 def relevance(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Option("--model", "--aligned", help="smollm2, org/name or a folder.")
-    ] = "smollm2",
+    model: AlignedModel = "smollm2",
     target: Annotated[
         str | None,
         typer.Option(help="refusal, or components of one depth like L14-C1; default refusal."),
@@ -105,14 +88,10 @@ def relevance(
     benign: Annotated[
         Path | None, typer.Option(help="File of benign requests to set beside them.")
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="The model before training, to fit components on.")
-    ] = None,
+    base: BaseToFit = None,
     adapter: Adapter = None,
-    template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(help="The first so many distinct requests of each class.")
-    ] = None,
+    template: Template = "auto",
+    limit: Limit = None,
     task: TaskOptions = None,
     dtype: Dtype = "auto",
     device: Device = None,
@@ -124,22 +103,4 @@ def relevance(
     as_json: AsJson = False,
 ) -> None:
     """Which words of a request drive a direction?"""
-    values = {
-        "model": model,
-        "harmful": text_of(harmful),
-        "benign": text_of(benign),
-        "base": base,
-        "template": template,
-        "limit": limit,
-        "adapter": adapter,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
-    typed = {} if target is None else {"task.target": target}
-    analyse(
-        *(context, "relevance", values, typed, task),
-        folders=(out, resume, config),
-        show_text=show_text,
-        as_json=as_json,
-    )
+    analyse(context, "relevance", {} if target is None else {"task.target": target})

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from theodolite.cli.options import (
     Adapter,
+    AnyModel,
     AsJson,
     Config,
     OutFolder,
@@ -20,6 +21,7 @@ from theodolite.text.display import escape
 from theodolite.text.lists import names_in
 
 if TYPE_CHECKING:
+    from theodolite.correction.respond_request import RespondRequest
     from theodolite.runs.panel import PanelResult, Sample
 
 
@@ -35,9 +37,7 @@ def respond(
             "--continuation", help="A prompt is the beginning of a text, not a message to answer."
         ),
     ] = False,
-    model: Annotated[
-        str, typer.Option(help="smollm2, org/name, a folder, a .gguf file or api:PROVIDER/MODEL.")
-    ] = "smollm2",
+    model: AnyModel = "smollm2",
     adapter: Adapter = None,
     method: Annotated[
         str, typer.Option(help="pet_io, pet_is, self_correct, critic ...; see the guide.")
@@ -71,46 +71,38 @@ def respond(
     """Answer prompts, let the model rewrite its answers, and say what that changed and cost."""
     from theodolite.audit.loops.respond import COMMAND
     from theodolite.audit.loops.respond import respond as run_respond
-    from theodolite.cli.output import console_progress, print_json, print_measurements
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.output import console_progress, print_json
+    from theodolite.cli.settings import parameters, resolve
     from theodolite.correction.respond_request import RespondRequest
 
     path, asked = resumed_run(resume, COMMAND, out)
-    values = {
-        "prompt": prompt,
-        "prompts": prompts,
-        "continuation": continuation,
-        "model": model,
-        "adapter": adapter,
-        "method": method,
-        "readers": readers,
-        "rounds": rounds,
-        "wording": wording,
-        "language": language,
-        "tool": tool,
-        "scorers": names_in(scorers),
-        "max_tokens": max_tokens,
-        "seed": seed,
-    }
+    values = parameters(context, RespondRequest, scorers=names_in)
     request = resolve(context, RespondRequest, config, values, resumed=asked)
     with console_progress() as progress:
         run, result = run_respond(request, progress=progress, out=out, resume=path)
-    typed, rewrites = request.prompt is not None, request.rewrites
+    typed = request.prompt is not None
+    shown = result.samples if typed or show_text else None
     if as_json:
-        texts = {"texts": [_texts(one) for one in result.samples]} if typed or show_text else {}
+        texts = {} if shown is None else {"texts": [_texts(one) for one in shown]}
         print_json(run, result.measurements, {**result.tables, **texts})
     else:
-        for sample in result.samples if typed or show_text else ():
-            _print_texts(sample, rewrites=rewrites, named=not typed)
-        if typed:
-            _print_remarks(result, rewrites=rewrites)
-        else:
-            print_measurements(
-                f"correct respond, {request.model}", result.measurements, result.labels
-            )
-            for sentence in (*result.findings, *result.limits):
-                typer.echo(escape(sentence))
+        _print(request, result, shown or ())
     typer.echo(f"Run: {escape(str(run.path))}", err=typed or as_json)
+
+
+def _print(request: RespondRequest, result: PanelResult, shown: Sequence[Sample]) -> None:
+    """Print texts, then what changed: remarks on stderr for one prompt, else the figures."""
+    from theodolite.cli.output import print_measurements
+
+    typed = request.prompt is not None
+    for sample in shown:
+        _print_texts(sample, rewrites=request.rewrites, named=not typed)
+    if typed:
+        _print_remarks(result, rewrites=request.rewrites)
+        return
+    print_measurements(f"correct respond, {request.model}", result.measurements, result.labels)
+    for sentence in (*result.findings, *result.limits):
+        typer.echo(escape(sentence))
 
 
 def _texts(sample: Sample) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -34,6 +35,28 @@ def resolve(
     typed = {name: value for name, value in values.items() if was_typed(context, name)}
     unsaid = {} if path is not None else dict(resumed or values)
     return load_config(schema, path, {**unsaid, **typed, **(always or {})})
+
+
+def parameters(
+    context: typer.Context, schema: type[Any], **read: Callable[[Any], Any]
+) -> dict[str, Any]:
+    """Return those parameters of a command that are settings, by field name; a path as its text.
+
+    Args:
+        context: of the command.
+        schema: the settings; its table `task` is filled by `options.task_options`.
+        read: what makes a setting of the text that was typed, by name.
+    """
+    names = {field.name for field in fields(schema)} - {"task"}
+    return {
+        name: read.get(name, _path_as_text)(value)
+        for name, value in context.params.items()
+        if name in names
+    }
+
+
+def _path_as_text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value
 
 
 def was_typed(context: typer.Context, name: str) -> bool:

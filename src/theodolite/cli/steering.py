@@ -7,18 +7,22 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.explain import analyse, text_of
+from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
+    AlignedModel,
     AsJson,
+    BaseToFit,
     Config,
     Device,
     Dtype,
+    Limit,
     OutFolder,
     Resume,
     Seed,
     ShowText,
     TaskOptions,
+    Template,
 )
 
 SUMMARY = "What does taking a direction out, or adding it, do to refusal, and at what cost?"
@@ -26,9 +30,7 @@ SUMMARY = "What does taking a direction out, or adding it, do to refusal, and at
 
 def steering(
     context: typer.Context,
-    model: Annotated[
-        str, typer.Option("--model", "--aligned", help="smollm2, org/name or a folder.")
-    ] = "smollm2",
+    model: AlignedModel = "smollm2",
     target: Annotated[
         str | None,
         typer.Option(help="refusal, components like L14-C1,L14-C6, or both; default refusal."),
@@ -43,14 +45,10 @@ def steering(
     benign: Annotated[
         Path | None, typer.Option(help="File of benign requests, on which cost is read.")
     ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="The model before training, to fit components on.")
-    ] = None,
+    base: BaseToFit = None,
     adapter: Adapter = None,
-    template: Annotated[str, typer.Option(help="chat, none, moderation or auto.")] = "auto",
-    limit: Annotated[
-        int | None, typer.Option(help="The first so many distinct requests of each class.")
-    ] = None,
+    template: Template = "auto",
+    limit: Limit = None,
     task: TaskOptions = None,
     dtype: Dtype = "auto",
     device: Device = None,
@@ -62,22 +60,4 @@ def steering(
     as_json: AsJson = False,
 ) -> None:
     """Edit along a direction inside a measurement, and read refusal and cost by dose."""
-    values = {
-        "model": model,
-        "harmful": text_of(harmful),
-        "benign": text_of(benign),
-        "base": base,
-        "template": template,
-        "limit": limit,
-        "adapter": adapter,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
-    typed = {} if target is None else {"task.target": target}
-    analyse(
-        *(context, "steering", values, typed, task),
-        folders=(out, resume, config),
-        show_text=show_text,
-        as_json=as_json,
-    )
+    analyse(context, "steering", {} if target is None else {"task.target": target})

@@ -51,22 +51,10 @@ def synthesise(
     """Write preference groups of corrections; with --loop, train on them and measure again."""
     from theodolite.audit.loops.recover import COMMAND, RecoverRequest, recover
     from theodolite.cli.output import console_progress, print_json, print_measurements, print_rows
-    from theodolite.cli.settings import resolve
+    from theodolite.cli.settings import parameters, resolve
 
     path, asked = resumed_run(resume, COMMAND, out)
-    values = {
-        "model": model,
-        "adapter": adapter,
-        "prompts": prompts,
-        "limit": limit,
-        "tries": tries,
-        "loop": loop,
-        "method": method,
-        "max_steps": max_steps,
-        "dtype": dtype,
-        "device": device,
-        "seed": seed,
-    }
+    values = parameters(context, RecoverRequest)
     request = resolve(context, RecoverRequest, config, values, resumed=asked)
     with console_progress() as progress:
         run, result = recover(request, progress=progress, out=out, resume=path)

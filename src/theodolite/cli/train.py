@@ -43,7 +43,7 @@ def add(kind: str, summary: str) -> None:
     ) -> None:
         from theodolite.cli.options import resumed_run
         from theodolite.cli.output import console_progress, print_json, print_measurements
-        from theodolite.cli.settings import resolve
+        from theodolite.cli.settings import parameters, resolve
         from theodolite.errors import ConfigError
         from theodolite.training.recipe import Recipe, beside, check_recipe
         from theodolite.training.train import check_command, run_training
@@ -54,13 +54,7 @@ def add(kind: str, summary: str) -> None:
                 f"`train {kind}` needs a recipe.",
                 fix="Name a TOML file, as the page on training shows one.",
             )
-        values = {
-            "model": model,
-            "max_steps": max_steps,
-            "dtype": dtype,
-            "device": device,
-            "seed": seed,
-        }
+        values = parameters(context, Recipe)
         chosen = resolve(context, Recipe, recipe, values, resumed=asked)
         if recipe is not None:
             chosen = beside(chosen, recipe.parent)

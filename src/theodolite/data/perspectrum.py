@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from theodolite.data.catalogue import official
 from theodolite.data.debates import (
     AGAINST,
     DEBATABLE,
@@ -62,6 +63,15 @@ def read_perspectrum(folder: Path | str) -> PromptSet:
         for record in read_records(claims)
     )
     return debate_set(NAME, claims, rows)
+
+
+def official_perspectrum() -> PromptSet:
+    """Return the claims of the data folder, each of its three files checked.
+
+    Raises: DataError: a file is missing or changed; says how to get it.
+    """
+    paths = [official(f"debateqa/{names[0]}") for names in (CLAIMS, POOL, SPLITS)]
+    return read_perspectrum(paths[0].parent)
 
 
 def _claim(

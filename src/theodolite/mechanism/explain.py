@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from theodolite.errors import ConfigError
+from theodolite.mechanism.beginnings import requested_beginnings
 from theodolite.mechanism.correction_dynamics.replies import requested_replies
 from theodolite.mechanism.heads.frames import TEMPLATES as FRAMES
 from theodolite.mechanism.requests import Requests, read_harmful, read_requests, read_table
@@ -37,6 +38,7 @@ class Entry:
         paired: it looks at a model beside the one it was trained from, where that is known; else
             a second model is opened only where one is named.
         replies: every request comes with a reply that is forced on the model.
+        beginnings: it takes texts to go on with, not requests.
     """
 
     module: str
@@ -44,6 +46,7 @@ class Entry:
     one_class: bool = False
     paired: bool = False
     replies: bool = False
+    beginnings: bool = False
 
 
 HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
@@ -64,6 +67,10 @@ ANALYSES: Final[Mapping[str, Entry]] = {
     "triggers": Entry("theodolite.mechanism.triggers.explain"),
     "correction-dynamics": Entry(
         "theodolite.mechanism.correction_dynamics.explain", ("auto", "chat"), replies=True
+    ),
+    # Named here and imported only when asked for: it lets methods of a higher floor run.
+    "perspective-taking": Entry(
+        "theodolite.correction.perspective_inside.explain", ("auto", "chat"), beginnings=True
     ),
 }
 
@@ -213,6 +220,8 @@ def run_analysis(
 def _requests(name: str, request: Any) -> Requests:
     if ANALYSES[name].replies:
         return requested_replies(request)
+    if ANALYSES[name].beginnings:
+        return requested_beginnings(request)
     if request.prompts is not None:
         return _table(name, request)
     if not ANALYSES[name].one_class:

@@ -14,7 +14,6 @@ from theodolite.audit.loops import respond as loop
 from theodolite.audit.loops.respond import PAIRS, respond
 from theodolite.audit.loops.responded import (
     NO_REWRITING,
-    NO_USAGE,
     REFUSAL,
     responded,
 )
@@ -24,14 +23,15 @@ from theodolite.audit.loops.responded_sentences import (
     REFUSALS_ROSE,
     result_of,
 )
-from theodolite.correction import respond as asking
 from theodolite.correction import respond_request
 from theodolite.correction.respond import ANSWERS
 from theodolite.correction.respond_request import RespondRequest, work_of
+from theodolite.correction.rewritten import NOT_STATED
 from theodolite.data.official_files import FILES
 from theodolite.errors import ConfigError, DataError, ScorerUnavailable
 from theodolite.judging.toxicity import TextScorer
 from theodolite.measure.measurement import Measurement
+from theodolite.providers import kept
 from theodolite.providers.evaluate import evaluate
 from theodolite.runs.compare import compare
 from theodolite.runs.panel import PanelResult
@@ -58,18 +58,25 @@ SCORERS = {"stub": SCORER, "mood": MOOD, "other": Tool(rate, id="other@2", kind=
 def record(id: str, original: str, revised: str | None, **more: Any) -> dict[str, Any]:
     """Return what a method leaves of a sample, as far as the figures need it."""
     first = {"n_in": more.pop("n_in", 10), "n_out": 5, "calls": 1}
-    usage = {"calls": 4, "in": 100, "out": 50, "capped": 0, "truncated": 0}
+    usage: dict[str, Any] = {"calls": 4, "in": 100, "out": 50, "capped": 0, "truncated": 0}
+    usage |= more.pop("usage", {})
+    known = usage["in"] is not None
+    later = {
+        "n_in": usage["in"] - first["n_in"] if known else None,
+        "n_out": usage["out"] - first["n_out"] if known else None,
+        "calls": usage["calls"] - first["calls"],
+    }
     return {
         "id": id,
         "method": "pet_io",
         "protocol": "paper",
         "wording": "v0",
-        "stages": [first],
+        "stages": [first, later],
         "original": original,
         "revised": revised,
         "parse_original": {"ok": True, "rule": "whole", "lines_dropped": 0},
         "parse": {"ok": more.pop("ok", True), "rule": "whole", "lines_dropped": 0},
-        "usage": usage | more.pop("usage", {}),
+        "usage": usage,
         "facts": more.pop("facts", {}),
         "notes": more.pop("notes", []),
     }
@@ -165,7 +172,7 @@ def test_unknown_usage_is_not_measured(tmp_path: Path) -> None:
     known = record("a", RUDE, KIND)
     unknown = record("b", RUDE, KIND, n_in=None, usage={"in": None, "out": None})
     mixed = figures(found(tmp_path, [known, unknown]))["tokens_in"]
-    assert (mixed.n, mixed.unscored.reasons) == (1, {NO_USAGE: 1})
+    assert (mixed.n, mixed.unscored.reasons) == (1, {NOT_STATED: 1})
     result = found(tmp_path, [unknown])
     assert figures(result)["tokens_in"].status == "not_measured"
     assert "tokens read not stated" in result.findings[0]
@@ -233,7 +240,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Script:
         return SCORERS[name]
 
     script = Script(reply)
-    monkeypatch.setattr(asking, "run_task", lambda t, _, **how: evaluate(t, script.model, **how))
+    monkeypatch.setattr(kept, "evaluate", lambda t, _, **how: evaluate(t, script.model, **how))
     monkeypatch.setattr(loop, "text_scorer", scorer)
     monkeypatch.setattr(respond_request, "text_scorer", scorer)
     return script

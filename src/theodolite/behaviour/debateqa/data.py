@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,8 @@ from theodolite.data.debates import (
     documents_of,
     read_debates,
 )
+from theodolite.data.perspectrum import NAME as PERSPECTRUM
+from theodolite.data.perspectrum import official_perspectrum
 from theodolite.data.prompts import Prompt, PromptSet, shown
 from theodolite.errors import ConfigError, DataError
 from theodolite.text.hashing import item_seed
@@ -43,8 +46,9 @@ def load_rows(
     """Return debatable questions, then settled and contested ones.
 
     Args:
-        source: `bundled`, `claims` (official stand-in claims with perspectives), or a file.
-        split: of the bundled set: train, val, test or `all`.
+        source: `bundled`, `claims` (official stand-in claims with perspectives), `perspectrum`
+            (official claims with perspectives in several wordings), or a file.
+        split: of the bundled set and of Perspectrum: train, val, test or `all`.
         limit: so many debatable questions; a smaller limit takes a part of a larger one.
         controls: so many settled questions, and as many contested ones at most; None takes all, 0
             none. Where the source has none, they are the bundled ones.
@@ -77,6 +81,9 @@ def _read(source: str | Path, split: str) -> PromptSet:
         return rows if split == "all" else rows.split(split)
     if source == CLAIMS:
         return read_debates(official("debateqa/debate_claims"))
+    if source == PERSPECTRUM:
+        rows = official_perspectrum()
+        return rows if split == "all" else rows.split(split)
     return read_debates(Path(source))
 
 
@@ -127,7 +134,7 @@ def reading(
         return []
     if mode == RETRIEVED:
         found = index.best(row.request, count) if index is not None else []
-        return [_cut(document, words) for document in found]
+        return [shortened(document, words) for document in found]
     own = sorted(
         documents_of(row), key=lambda d: item_seed(seed, "document", row.id, d.title, d.text)
     )
@@ -139,7 +146,7 @@ def reading(
             f"{'' if mode == GOLD else ' with a stance'}, and the mode {mode} needs them.",
             fix="Add `docs` to its row, or use -T mode=closed.",
         )
-    return [_cut(document, words) for document in own[:count]]
+    return [shortened(document, words) for document in own[:count]]
 
 
 def _sided(row: Prompt, documents: Sequence[Document], mode: str, seed: int) -> list[Document]:
@@ -153,8 +160,8 @@ def _sided(row: Prompt, documents: Sequence[Document], mode: str, seed: int) -> 
     return [document for document in mixed if document is not None]
 
 
-def _cut(document: Document, words: int) -> Document:
+def shortened(document: Document, words: int) -> Document:
+    """Return a document of so many words at most."""
     kept = document.text.split(maxsplit=words)[:words]
     short = len(document.text.split()) <= words
-    text = document.text if short else " ".join(kept)
-    return Document(document.title, text, document.stance, document.id)
+    return document if short else replace(document, text=" ".join(kept))

@@ -31,6 +31,7 @@ from theodolite.behaviour.debateqa.task import (
     check_asking,
     debate_task,
 )
+from theodolite.behaviour.debateqa.wordings import score_wordings, with_wordings
 from theodolite.data.debates import DEBATABLE, EXPLANATION, read_generations
 from theodolite.data.prompts import Prompt, PromptSet, shown
 from theodolite.errors import ConfigError, DataError
@@ -62,6 +63,8 @@ class Options:
         tau: a fixed threshold of coverage in nats per token; None takes that of the run.
         balance: balance has to be measured, so stances have to be there.
         allow_missing: of answers made elsewhere, leave out those to unknown questions.
+        wordings: of perspectives that come in several wordings, foretell so many others too, and
+            say how much the wording matters.
     """
 
     source: str = BUNDLED
@@ -82,6 +85,7 @@ class Options:
     tau: float | None = None
     balance: bool = False
     allow_missing: bool = False
+    wordings: int = 0
 
     @property
     def scoring(self) -> Scoring:
@@ -107,6 +111,10 @@ def check(options: Options, *, seed: int = 0) -> None:
             "P.D. needs token log-probabilities of given text, which a model behind an API does "
             "not tell.",
             fix="Use a local scorer, e.g. -T scorer=smollm2, or -T scorer=none.",
+        )
+    if options.wordings < 0 or (options.wordings and options.scorer == NONE):
+        raise ConfigError(
+            f"`wordings` is {options.wordings}.", fix="Give 0 or more, and more with a scorer only."
         )
     rows_of(options, seed)
 
@@ -302,7 +310,7 @@ def result_of(
         measured.append(
             matched_vs_mismatched(scores.gains, name=f"{scoring.NAME}/gain_auroc", seed=seed)
         )
-    return PanelResult(
+    result = PanelResult(
         measurements=measured,
         tables=scoring.tables(found),
         figures=figures(found),
@@ -313,6 +321,11 @@ def result_of(
         labels=scoring.labels()
         | {f"{scoring.NAME}/gain_auroc": "gains: own answers told from answers to other questions"},
     )
+    if scorer is None or not options.wordings:
+        return result
+    kept: dict[str, Any] = {"journal": None if run is None else run.journal, "progress": progress}
+    each = score_wordings(scorer, debatable, texts, options.scoring, options.wordings, **kept)
+    return with_wordings(result, each, options.wordings, seed=seed)
 
 
 def _samples(
