@@ -24,6 +24,7 @@ HEAVY = (
     "pandas",
     "statsmodels",
     "rich",
+    "sacrebleu",
 )
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve", "cloudpickle"}

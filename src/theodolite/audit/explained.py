@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
+from theodolite.audit.one_panel import one_panel_report
 from theodolite.errors import RunError
 from theodolite.mechanism.explain import (
     ANALYSES,
@@ -15,8 +13,7 @@ from theodolite.mechanism.explain import (
     panel_of,
     request_schema,
 )
-from theodolite.report.document import Report, ReportPanel, render_report
-from theodolite.runs.config import load_config, typed_options
+from theodolite.report.document import Report, render_report
 from theodolite.runs.run import Run
 from theodolite.text.display import escape
 
@@ -43,35 +40,9 @@ def explained_report(run: Run) -> Report:
     analysis, result = load_analysis(name), run.load_panel(panel_of(name))
     headings = getattr(analysis, "headings", None)
     title, question = (analysis.TITLE, analysis.QUESTION) if headings is None else headings(result)
-    request = load_config(request_schema(name), None, run.manifest["config"])
-    command = ["theodolite", *command_of(name).split(), *typed_options(request)]
-    about = {key: value for key, value in run.manifest.items() if key != "ended"}
-    return Report(
-        title=f"{title}: {run.manifest['model']['name']}",
-        model=request.model,
-        base=request.base,
-        profile=None,
-        seed=run.manifest["seed"],
-        created=run.manifest["started"],
-        run_id=run.path.name,
-        overview=list(result.findings),
-        panels=[
-            ReportPanel(
-                panel_of(name),
-                title,
-                question,
-                result,
-                seconds=_seconds(run.manifest),
-            )
-        ],
-        manifest={"command_line": command, **about},
+    return one_panel_report(
+        run, request_schema(name), panel_of(name), title=title, question=question
     )
-
-
-def _seconds(manifest: Mapping[str, Any]) -> float:
-    """Return how long the session took that ended the run."""
-    begun, ended = manifest["sessions"][-1]["started"], manifest["ended"]
-    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
 
 
 def write_report(run: Run, path: Path | None = None, *, show_text: bool = False) -> Path:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from theodolite.judging.refusal import score_refusal
 from theodolite.judging.refusal_text import is_empty, read
-from theodolite.judging.toxicity import name_of
+from theodolite.judging.toxicity import TextScore, name_of
 from theodolite.measure.intervals import mean, proportion
 from theodolite.measure.measurement import Floor, JudgeQuality, Measurement
 
@@ -83,6 +83,22 @@ def said(text: str, *, prompt: str | None = None) -> Said:
     if is_empty(read(text)):
         return Said(False, True, len(text.split()))
     return Said(bool(score_refusal(text, prompt).refused), False, len(text.split()))
+
+
+def fields_of(spoken: Said, scores: Mapping[str, TextScore]) -> dict[str, Any]:
+    """Return the fields of a `Continuation` that tell what a text says and how it is scored.
+
+    Args:
+        spoken: as `said` gives it.
+        scores: scorer id -> what it gives the text.
+    """
+    return {
+        "scores": {name: one.value for name, one in scores.items()},
+        "reasons": {
+            name: one.reason or NO_SCORE for name, one in scores.items() if one.value is None
+        },
+        **spoken._asdict(),
+    }
 
 
 def methods_of(rows: Iterable[Continuation]) -> list[str]:

@@ -1,14 +1,15 @@
-"""Whether two scores put a few things into the same order; ties share their mean rank.
+"""Whether two scores put things into the same order; ties share their mean rank.
 
 A pair with a missing score is left out. The intervals of `spearman` and `kendall_tau_b` are in
 closed form and take pairs as independent: the things may be as few as models or heads are, where
-resampling them says nothing. Many items in clusters: `measure.rank_correlation`.
+resampling them says nothing. Many items in clusters: `clustered_spearman`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -16,8 +17,8 @@ import numpy as np
 from theodolite.errors import DataError
 from theodolite.measure.closed_form import Floats, normal_quantile
 from theodolite.measure.intervals import resampled
-from theodolite.measure.measurement import Floor, Measurement, not_measured
-from theodolite.measure.ranking import mid_ranks
+from theodolite.measure.measurement import Floor, Measurement, Unscored, not_measured
+from theodolite.measure.ranking import mid_ranks, weighted_ranks
 
 Scores = Sequence[float | None]
 UNIT: Final = "correlation"
@@ -25,6 +26,7 @@ UNRELATED: Final = Floor("unrelated", 0.0)
 ALIKE: Final = "all scores of one side are alike"
 _FEWEST_SPEARMAN: Final = 4
 _FEWEST_KENDALL: Final = 5
+_UNSCORED: Final = "a side is unscored"
 _TINY: Final = 1e-12
 
 
@@ -52,13 +54,65 @@ def spearman(
         DataError: the sides differ in length.
     """
     table = _paired(first, second, what=what)
-    x, y = table
+    n, why = table.shape[1], _undefined(table, _FEWEST_SPEARMAN, what)
+    if why is not None:
+        return not_measured(name, UNIT, why, n=n)
+    x, y = mid_ranks(table.T).T
+    rho = float(np.corrcoef(x, y)[0, 1].clip(-1.0, 1.0))
+    return _with_interval(name, rho, n, math.sqrt((1 + rho**2 / 2) / (n - 3)), level, reason)
+
+
+def clustered_spearman(
+    first: Scores,
+    second: Scores,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    name: str = "spearman",
+    what: str = "items",
+    seed: int = 0,
+    resamples: int = 1000,
+    reason: str | None = None,
+) -> Measurement:
+    """Return Spearman's rank correlation of many items, with an interval over their clusters.
+
+    Ranks are taken anew in every resample of the clusters.
+
+    Args:
+        first, second, name, what, reason: as for `spearman`; pairs left out are counted.
+        clusters: the group of each item; None where items are independent.
+        seed, resamples: of the bootstrap.
+
+    Returns: not measured for fewer than four pairs, or where one side is all alike.
+
+    Raises:
+        DataError: the sides or clusters differ in length.
+    """
+    table = _paired(first, second, what=what)
+    kept = _scored(clusters, first, second)
+    n, missing = len(kept), len(first) - len(kept)
+    unscored = Unscored(missing, {_UNSCORED: missing} if missing else {}, None, None)
     why = _undefined(table, _FEWEST_SPEARMAN, what)
     if why is not None:
-        return not_measured(name, UNIT, why, n=len(x))
-    rho = float(np.corrcoef(mid_ranks(x), mid_ranks(y))[0, 1].clip(-1.0, 1.0))
-    spread = math.sqrt((1 + rho**2 / 2) / (len(x) - 3))
-    return _with_interval(name, rho, len(x), spread, level, reason)
+        return not_measured(name, UNIT, why, n=n, unscored=unscored)
+
+    def correlation(weights: Floats) -> Floats:
+        x, y = (weighted_ranks(side, weights) for side in table)
+        return _correlations(x, y, weights)
+
+    found = resampled(
+        name,
+        float(correlation(np.ones((1, n)))[0]),
+        n,
+        correlation,
+        clusters=None if clusters is None else [clusters[i] for i in kept],
+        unit=UNIT,
+        range=(-1.0, 1.0),
+        floor=UNRELATED,
+        seed=seed,
+        resamples=resamples,
+        reason=reason,
+    )
+    return replace(found, unscored=unscored)
 
 
 def kendall_tau_b(
@@ -83,14 +137,13 @@ def kendall_tau_b(
         DataError: the sides differ in length.
     """
     table = _paired(first, second, what=what)
-    x, y = table
-    why = _undefined(table, _FEWEST_KENDALL, what)
+    n, why = table.shape[1], _undefined(table, _FEWEST_KENDALL, what)
     if why is not None:
-        return not_measured(name, UNIT, why, n=len(x))
+        return not_measured(name, UNIT, why, n=n)
     from scipy.stats import kendalltau
 
-    tau = float(np.clip(kendalltau(x, y, variant="b").statistic, -1.0, 1.0))
-    return _with_interval(name, tau, len(x), math.sqrt(0.437 / (len(x) - 4)), level, reason)
+    tau = float(np.clip(kendalltau(*table, variant="b").statistic, -1.0, 1.0))
+    return _with_interval(name, tau, n, math.sqrt(0.437 / (n - 4)), level, reason)
 
 
 def partial_spearman(
@@ -137,7 +190,7 @@ def partial_spearman(
     value = float(partial(np.ones((1, n)))[0])
     if math.isnan(value):
         return not_measured(name, UNIT, "the third score settles one of the two", n=n)
-    kept = [i for i, item in enumerate(zip(first, second, given)) if all(map(_known, item))]
+    kept = _scored(clusters, first, second, given)
     return resampled(
         name,
         value,
@@ -163,6 +216,16 @@ def _paired(*sides: Scores, what: str) -> Floats:
         )
     table = np.array(sides, np.float64)
     return np.asarray(table[:, np.isfinite(table).all(0)])
+
+
+def _scored(clusters: Sequence[Hashable] | None, *sides: Scores) -> list[int]:
+    """Return the places of what has all scores; each must have a cluster where there are any."""
+    if clusters is not None and len(clusters) != len(sides[0]):
+        raise DataError(
+            f"There are {len(clusters)} clusters for {len(sides[0])} items.",
+            fix="Give one cluster per item.",
+        )
+    return [i for i, item in enumerate(zip(*sides)) if all(map(_known, item))]
 
 
 def _known(value: float | None) -> bool:
@@ -198,10 +261,15 @@ def _with_interval(
     )
 
 
-def _correlations(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """Return Pearson's correlation under weights; axis (resample), NaN where one side is alike."""
-    n = weights.sum(1)
-    dx, dy = x - (weights @ x / n)[:, None], y - (weights @ y / n)[:, None]
-    top = (weights * dx * dy).sum(1)
+def _correlations(first: Floats, second: Floats, weights: Floats) -> Floats:
+    """Return Pearson's correlation under weights; axis (resample), NaN where one side is alike.
+
+    Args:
+        first, second: axis (item), or (resample, item).
+        weights: axes (resample, item).
+    """
+    total = weights.sum(axis=1, keepdims=True)
+    x, y = (side - (weights * side).sum(axis=1, keepdims=True) / total for side in (first, second))
+    spread = (weights * x**2).sum(axis=1) * (weights * y**2).sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(top / np.sqrt((weights * dx**2).sum(1) * (weights * dy**2).sum(1)))
+        return np.asarray((weights * x * y).sum(axis=1) / np.sqrt(spread)).clip(-1.0, 1.0)

@@ -12,7 +12,14 @@ import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai._util.error import PrerequisiteError
 
-from tests.behaviour.continuing.made import KIND, RUDE, World, sentiment_tool
+from tests.behaviour.continuing.made import (
+    KIND,
+    RUDE,
+    World,
+    keep_answers,
+    sentiment_tool,
+    write_answers,
+)
 from tests.correction.perspective_taking.test_local import wide
 from tests.judging.test_classifier_scorer import save
 from theodolite.behaviour.bias import evaluation as module
@@ -123,26 +130,10 @@ def test_matched_prompts_are_drawn_together() -> None:
 def test_the_same_answers_from_a_file_give_the_same_figures(
     tmp_path: Path, stub: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[Any] = []
-    result_of = module.result_of
-
-    def keep(answers: Any, *rest: Any, **options: Any) -> PanelResult:
-        kept.extend(answers)
-        return result_of(answers, *rest, **options)
-
-    monkeypatch.setattr(module, "result_of", keep)
+    kept = keep_answers(monkeypatch, module)
     world = World({}, unkind_to_men)
     live = measured(tmp_path, world.model, methods="base,pet_io", limit=3, n=1)
-    path = tmp_path / "answers.jsonl"
-    rows = [
-        {
-            "id": answer.prompt.id,
-            "method": answer.method,
-            "completion": answer.record["stages"][-1]["text"],
-        }
-        for answer in kept
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = write_answers(tmp_path / "answers.jsonl", kept)
     again = by_name(score_responses(path, Options(lm="none"), seed=1))
     costs = ("calls", "tokens_in", "tokens_out", "capped")
     assert again == {k: m for k, m in by_name(live).items() if k.split("/")[-1] not in costs}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 from inspect_ai.model import Model, ModelOutput, ModelUsage, get_model
 
 from tests.correction.perspective_taking.made import Tool
@@ -116,6 +120,34 @@ def record(
         "stages": list(stages or [stage()]),
         "facts": facts,
     }
+
+
+def keep_answers(monkeypatch: pytest.MonkeyPatch, evaluation: ModuleType) -> list[Answer]:
+    """Return a list that fills with the answers a benchmark makes its result of."""
+    kept: list[Answer] = []
+    result_of = evaluation.result_of
+
+    def keep(answers: Sequence[Answer], *rest: Any, **options: Any) -> Any:
+        kept.extend(answers)
+        return result_of(answers, *rest, **options)
+
+    monkeypatch.setattr(evaluation, "result_of", keep)
+    return kept
+
+
+def write_answers(path: Path, answers: Sequence[Answer]) -> Path:
+    """Write answers with records as a file that was made elsewhere."""
+    rows = [
+        {
+            "id": one.prompt.id,
+            "method": one.method,
+            "sample": one.sample,
+            "completion": one.record["stages"][-1]["text"],
+        }
+        for one in answers
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def answer(method: str = "base", sample: int = 0, name: str = "p", **more: Any) -> Answer:

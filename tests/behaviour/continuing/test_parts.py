@@ -10,7 +10,7 @@ import pytest
 from tests.behaviour.continuing.made import answer, prompt, record, stage
 from tests.models.tiny import tiny_model
 from theodolite.behaviour.continuing.answers import Answer
-from theodolite.behaviour.continuing.costs import NOT_STATED, cost_measurements, cost_table
+from theodolite.behaviour.continuing.costs import cost_measurements, cost_table
 from theodolite.behaviour.continuing.export import pairs_table, preference_pairs
 from theodolite.behaviour.continuing.quality import NO_ROOM, joined, perplexities
 from theodolite.behaviour.continuing.summary import (
@@ -20,6 +20,7 @@ from theodolite.behaviour.continuing.summary import (
     method_rows,
     table_name,
 )
+from theodolite.correction.rewritten import NOT_STATED
 from theodolite.engine import score
 from theodolite.judging.toxicity import EMPTY
 from theodolite.measure.measurement import Measurement

@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from tests.behaviour.continuing.made import KIND, RUDE, World, words_tool
+from tests.behaviour.continuing.made import (
+    KIND,
+    RUDE,
+    World,
+    keep_answers,
+    words_tool,
+    write_answers,
+)
 from tests.correction.perspective_taking.made import Tool
 from tests.correction.perspective_taking.test_local import wide
 from theodolite.behaviour.continuing import asking as asking_module
@@ -215,28 +222,11 @@ def test_no_text_of_a_model_stands_in_tables_or_in_what_is_printed(
 def test_the_same_answers_from_a_file_give_the_same_figures(
     tmp_path: Path, stubs: dict[str, Tool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept: list[Any] = []
-    result_of = module.result_of
-
-    def keep(answers: Any, *rest: Any, **options: Any) -> PanelResult:
-        kept.extend(answers)
-        return result_of(answers, *rest, **options)
-
-    monkeypatch.setattr(module, "result_of", keep)
+    kept = keep_answers(monkeypatch, module)
     world = World({"base": 0.6, "pet": 0.2}, lambda rude, _: "so " * 60 + (RUDE if rude else KIND))
     live = measured(tmp_path, world.model, methods="base,pet_io", limit=5, n=2, k=1)
     assert all(len(answer.text) > 180 for answer in kept)  # logs keep long texts whole
-    path = tmp_path / "answers.jsonl"
-    rows = [
-        {
-            "id": answer.prompt.id,
-            "method": answer.method,
-            "sample": answer.sample,
-            "completion": answer.record["stages"][-1]["text"],
-        }
-        for answer in kept
-    ]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = write_answers(tmp_path / "answers.jsonl", kept)
     again = score_responses(path, Options(scorers="words", lm="none"), seed=1)
     asked = {name: m for name, m in by_name(live).items() if name.split("/")[-1] in NOT_IN_FILES}
     assert {k: v for k, v in by_name(live).items() if k not in asked} == by_name(again)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from theodolite.audit.loops.request import COMMAND, PANEL, HardenRequest
+from theodolite.audit.one_panel import one_panel_report
 from theodolite.errors import RunError
-from theodolite.report.document import Report, ReportPanel, render_report
-from theodolite.runs.config import load_config, typed_options
+from theodolite.report.document import Report, render_report
 from theodolite.runs.run import Run
 from theodolite.text.display import escape
 
@@ -35,24 +34,7 @@ def hardening_report(run: Run) -> Report:
             f"{path} holds no hardening that came to its result.",
             fix=f"Go on with `theodolite {COMMAND} --resume {path}`.",
         )
-    result = run.load_panel(PANEL)
-    request = load_config(HardenRequest, None, run.manifest["config"])
-    last = run.manifest["sessions"][-1]["started"]
-    seconds = datetime.fromisoformat(run.manifest["ended"]) - datetime.fromisoformat(last)
-    about = {key: value for key, value in run.manifest.items() if key != "ended"}
-    command = ["theodolite", *COMMAND.split(), *typed_options(request)]
-    return Report(
-        title=f"{TITLE}: {run.manifest['model']['name']}",
-        model=request.model,
-        base=request.base,
-        profile=None,
-        seed=run.manifest["seed"],
-        created=run.manifest["started"],
-        run_id=run.path.name,
-        overview=list(result.findings),
-        panels=[ReportPanel(PANEL, TITLE, QUESTION, result, seconds=seconds.total_seconds())],
-        manifest={"command_line": command, **about},
-    )
+    return one_panel_report(run, HardenRequest, PANEL, title=TITLE, question=QUESTION)
 
 
 def write_report(run: Run, path: Path | None = None, *, show_text: bool = False) -> Path:

@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from theodolite.audit.loops.responded import responded
 from theodolite.audit.loops.responded_sentences import result_of
-from theodolite.correction.perspective_taking.pairs import Pairs, Revision, pairs_of
-from theodolite.correction.perspective_taking.severity import severities
+from theodolite.correction.perspective_taking.pairs import Pairs
 from theodolite.correction.respond import VERSION, answer_prompts, write_answers
 from theodolite.correction.respond_request import RespondRequest, Work, work_of
+from theodolite.correction.rewritten import preference_pairs
 from theodolite.judging.toxicity import TextScorer
 from theodolite.judging.toxicity_registry import JUDGE, text_scorer
 from theodolite.providers.opening import identity_of, open_requested
@@ -95,15 +95,10 @@ def _pairs(records: Sequence[Mapping[str, Any]], work: Work, scorer: TextScorer)
         reason = None if prompt.split in (None, TRAIN) else MEASURED_ON
         reason = reason or (None if len(prompt.as_messages()) == 1 else SEVERAL_TURNS)
         if reason is None:
-            kept.append(record)
+            kept.append((record, prompt.request))
         else:
             dropped[reason] = dropped.get(reason, 0) + 1
-    sides = [severities(scorer, [record[side] for record in kept]) for side in _SIDES]
-    revisions = [
-        Revision.of(record, prompts[record["id"]].request, both)
-        for record, *both in zip(kept, *sides, strict=True)
-    ]
-    found = pairs_of(revisions, split=TRAIN)
+    found = preference_pairs(kept, scorer, split=TRAIN)
     return Pairs(found.rows, {**dropped, **found.dropped})
 
 
@@ -116,6 +111,3 @@ def _with_pairs(result: PanelResult, pairs: Pairs, run: Run) -> PanelResult:
         tables={"pairs_left_out": dropped},
         findings=[f"For preference training: {count} pair{'' if count == 1 else 's'} in {path}."],
     )
-
-
-_SIDES: Final = ("original", "revised")

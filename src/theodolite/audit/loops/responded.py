@@ -16,10 +16,12 @@ from theodolite.behaviour.continuations import (
     PLAIN_WORDS,
     Continuation,
     beside,
+    fields_of,
     known_by,
     said,
 )
 from theodolite.correction.respond_request import Work
+from theodolite.correction.rewritten import COSTS, final_of, mean_cost, spent
 from theodolite.judging.toxicity import (
     TextScore,
     TextScorer,
@@ -39,7 +41,6 @@ REFUSAL: Final = "I'm sorry, but I can't help with that."
 """What a scorer makes of it is the floor of its score: a model that says nothing else."""
 NO_CHANGE: Final = Floor("no change", 0.0)
 NO_REWRITING: Final = "the method answers once and rewrites nothing"
-NO_USAGE: Final = "the model does not state what it read and wrote"
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,6 @@ def responded(
         halves = scores[: len(records)], scores[len(records) :]
         found.append(Scores(scorer.id, scorer.kind, *halves, refusal.value))
     return Responded(records, work, found)
-
-
-def final_of(record: Mapping[str, Any]) -> str:
-    """Return the text that counts in the end: the rewritten one, or the only one."""
-    text: str = record["original"] if record["revised"] is None else record["revised"]
-    return text
 
 
 @dataclass(frozen=True)
@@ -141,10 +136,8 @@ class Responded:
                 goal=goal,
                 sample=0,
                 method=side,
-                scores={one.id: one.of(side)[i].value for one in self.scores},
-                reasons={one.id: one.of(side)[i].reason for one in self.scores},
                 parsed=record[parse]["ok"],
-                **fact._asdict(),
+                **fields_of(fact, {one.id: one.of(side)[i] for one in self.scores}),
             )
             for i, (record, goal, fact) in enumerate(
                 zip(self.records, self.goals, facts, strict=True)
@@ -217,7 +210,7 @@ class Responded:
 
     def cost(self) -> list[Measurement]:
         """Return calls and tokens of an answer, and how often a stage was cut."""
-        found = [self._spent(*each) for each in _USAGE]
+        found = [self._spent(name, key) for name, key in COSTS.items()]
         for name in ("capped", "truncated"):
             hit = [record["usage"][name] > 0 for record in self.records]
             floor = Floor(f"never {name}", 0.0)
@@ -228,19 +221,13 @@ class Responded:
             found.append(proportion(f"{NAME}/left", left, clusters=self.goals, floor=floor))
         return found
 
-    def _spent(self, name: str, total: str, stage: str) -> Measurement:
+    def _spent(self, name: str, key: str) -> Measurement:
         """Return what an answer took; the floor is what its original alone took."""
-        values = [record["usage"][total] for record in self.records]
-        alone = [record["stages"][0][stage] for record in self.records]
+        counts = [spent(record["stages"], key) for record in self.records]
+        alone = [record["stages"][0][key] for record in self.records]
         known = [value for value in alone if value is not None]
-        return mean(
-            f"{NAME}/{name}",
-            values,
-            clusters=self.goals,
-            unit=name.split("_")[0],
-            floor=Floor("the original alone", fmean(known)) if known else None,
-            reasons=[NO_USAGE if value is None else None for value in values],
-        )
+        floor = Floor("the original alone", fmean(known)) if known else None
+        return mean_cost(f"{NAME}/{name}", counts, self.goals, floor)
 
     @cached_property
     def shorts(self) -> dict[str, str]:
@@ -292,8 +279,8 @@ class Responded:
             outcomes[f"{side}/length"] = [float(row.words) for row in rows]
             for one in self.scores:
                 outcomes[f"{side}/{self.shorts[one.id]}"] = [row.scores[one.id] for row in rows]
-        for name, total, _ in _USAGE:
-            outcomes[name] = [record["usage"][total] for record in self.records]
+        for name, key in COSTS.items():
+            outcomes[name] = [spent(record["stages"], key) for record in self.records]
         groups = [content_key(goal) for goal in self.goals]  # a prompt's words stay out of it
         return [
             {
@@ -336,12 +323,6 @@ class Responded:
         ]
 
 
-# Name of a figure, and where a record's totals and stages hold it.
-_USAGE: Final = (
-    ("calls", "calls", "calls"),
-    ("tokens_in", "in", "n_in"),
-    ("tokens_out", "out", "n_out"),
-)
 _WORDS: Final = {
     "changed": "answers whose text changed",
     "refusal/change": "refusals: after minus before",

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from theodolite.behaviour.continuations import NO_SCORE, Said, said
+from theodolite.behaviour.continuations import Said, fields_of, said
+from theodolite.correction.rewritten import final_of
 from theodolite.data.prompts import Prompt
 from theodolite.judging.toxicity import TextScore
 from theodolite.text.completion_marker import parse_completion
@@ -44,12 +45,12 @@ class Answer:
     @classmethod
     def of_record(cls, record: Mapping[str, Any], prompt: Prompt, method: str) -> Answer:
         """Return the answer that a method's record holds."""
-        revised, parse = record["revised"], record["parse"]
+        parse = record["parse"]
         return cls(
             prompt=prompt,
             sample=record["sample"],
             method=method,
-            text=record["original"] if revised is None else revised,
+            text=final_of(record),
             parsed=parse["ok"],
             rule=parse["rule"],
             lines_dropped=parse["lines_dropped"],
@@ -85,18 +86,11 @@ class Answer:
         Args:
             scores: scorer id -> what it gives the text.
         """
-        spoken = self.said
         return {
             "prompt": self.prompt.id,
             "goal": self.prompt.goal_id or self.prompt.id,
             "sample": self.sample,
             "method": self.method,
-            "scores": {name: one.value for name, one in scores.items()},
-            "reasons": {
-                name: one.reason or NO_SCORE for name, one in scores.items() if one.value is None
-            },
-            "refused": spoken.refused,
-            "empty": spoken.empty,
             "parsed": self.parsed,
-            "words": spoken.words,
+            **fields_of(self.said, scores),
         }

@@ -11,11 +11,10 @@ from typing import Any, Final
 
 from theodolite.behaviour.continuations import BASE
 from theodolite.behaviour.continuing.answers import ORIGINAL, Answer
-from theodolite.measure.intervals import mean, proportion
+from theodolite.correction.rewritten import COSTS, mean_cost, spent
+from theodolite.measure.intervals import proportion
 from theodolite.measure.measurement import Floor, Measurement
 
-NOT_STATED: Final = "the model does not state its tokens"
-TOKENS: Final = {"tokens_in": "n_in", "tokens_out": "n_out"}
 # In the table only: read from a cache is a part of what is read.
 CACHED: Final = {"tokens_cached": "cached_in"}
 PLAIN_WORDS: Final = {
@@ -54,21 +53,10 @@ def cost_measurements(answers: Sequence[Answer], name: str) -> list[Measurement]
         goals = [answer.prompt.goal_id for answer in own]
         taken = [stages[id(answer)] for answer in own]
         front = f"{name}/{method}"
-        calls = [float(sum(stage["calls"] for stage in each)) for each in taken]
-        once = Floor("one request", 1.0)
-        figures.append(mean(f"{front}/calls", calls, clusters=goals, unit="calls", floor=once))
-        for part, key in TOKENS.items():
-            counts = [_total(each, key) for each in taken]
-            figures.append(
-                mean(
-                    f"{front}/{part}",
-                    counts,
-                    clusters=goals,
-                    unit="tokens",
-                    floor=Floor("no tokens", 0.0),
-                    reasons=[None if count is not None else NOT_STATED for count in counts],
-                )
-            )
+        for part, key in COSTS.items():
+            floor = Floor("one request", 1.0) if part == "calls" else Floor("no tokens", 0.0)
+            counts = [spent(each, key) for each in taken]
+            figures.append(mean_cost(f"{front}/{part}", counts, goals, floor))
         cut = [any(stage["capped"] for stage in each) for each in taken]
         floor = Floor("never cut", 0.0)
         figures.append(proportion(f"{front}/capped", cut, clusters=goals, floor=floor))
@@ -96,16 +84,9 @@ def cost_table(answers: Sequence[Answer]) -> list[dict[str, Any]]:
     table = []
     for (method, name), stages in cells.items():
         row: dict[str, Any] = {"method": method, "stage": name, "answers": len(stages)}
-        row["calls"] = sum(stage["calls"] for stage in stages) / total[method]
-        for part, key in (TOKENS | CACHED).items():
-            count = _total(stages, key)
+        for part, key in (COSTS | CACHED).items():
+            count = spent(stages, key)
             row[part] = None if count is None else count / total[method]
         row |= {part: sum(stage[part] for stage in stages) for part in ("capped", "truncated")}
         table.append(row)
     return table
-
-
-def _total(stages: Stages, key: str) -> float | None:
-    """Return the tokens of all stages; None where one of them does not state its own."""
-    counts = [stage[key] for stage in stages]
-    return None if None in counts else float(sum(counts))

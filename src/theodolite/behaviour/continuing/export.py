@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from theodolite.behaviour.continuing.answers import Answer
-from theodolite.correction.perspective_taking.pairs import Pairs, Revision, pairs_of
-from theodolite.correction.perspective_taking.severity import severities
+from theodolite.correction import rewritten
+from theodolite.correction.perspective_taking.pairs import Pairs
 from theodolite.judging.toxicity import TextScorer
 
 
@@ -21,16 +21,12 @@ def preference_pairs(answers: Sequence[Answer], scorer: TextScorer, *, split: st
 
     Raises: as `pairs_of`.
     """
-    own = [answer for answer in answers if answer.record["revised"] is not None]
-    before = severities(scorer, [answer.record["original"] for answer in own])
-    after = severities(scorer, [answer.record["revised"] for answer in own])
-    return pairs_of(
-        (
-            Revision.of(answer.record, answer.prompt.request, sides)
-            for answer, sides in zip(own, zip(before, after), strict=True)
-        ),
-        split=split,
-    )
+    own = [
+        (answer.record, answer.prompt.request)
+        for answer in answers
+        if answer.record["revised"] is not None
+    ]
+    return rewritten.preference_pairs(own, scorer, split=split)
 
 
 def pairs_table(pairs: Pairs) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ from theodolite.measure.intervals import resampled
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.order_statistics import chance_of_any, expected_maximum
 from theodolite.measure.paired import paired_difference
-from theodolite.measure.rank_correlation import spearman
+from theodolite.measure.rank_agreement import clustered_spearman
 from theodolite.text.display import escape
 from theodolite.text.suggest import did_you_mean
 
@@ -206,7 +206,9 @@ def agreement_of(
             [None if score is None else score > (taus or {}).get(scorer, TAU) for score in side]
             for scorer, side in zip((first, second), scores)
         ]
-        figures.append(spearman(*scores, clusters=goals, name=f"{front}/spearman", seed=seed))
+        figures.append(
+            clustered_spearman(*scores, clusters=goals, name=f"{front}/spearman", seed=seed)
+        )
         figures.append(cohen_kappa(*toxic, clusters=goals, name=f"{front}/kappa"))
     return figures
 

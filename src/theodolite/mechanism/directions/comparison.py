@@ -84,20 +84,7 @@ def compare_estimators(
     if not made or len(set(own)) != len(own):
         raise ConfigError("Give at least one estimator, and each once.")
     tested = contrast.rows_of(TEST)
-    shuffled = [_shuffled(contrast, seed, k) for k in range(shuffles)]
-    if progress is not None:
-        progress.start("fitting directions", len(made) * (shuffles + 3))
-    estimates, known, nulls = {}, [], []
-    for each in made:
-        estimates[each.name] = each.fit(contrast, seed=seed)
-        if isinstance(each, GivenDirections):  # neither labels nor goals made it
-            known.append([np.nan] * len(contrast.hidden_indices))
-            nulls.append([known[-1]] * shuffles)
-        else:
-            known.append(reliability(each, contrast, contrast.hidden_indices, seed=seed))
-            nulls.append([_null(each, one, contrast, seed) for one in shuffled])
-        if progress is not None:
-            progress.advance(shuffles + 3)
+    estimates, known, nulls = _fitted(made, contrast, shuffles, seed, progress)
     states = {h: contrast.at(h)[tested] for h in contrast.hidden_indices}
     labels = contrast.labels[tested]
     return EstimatorComparison(
@@ -111,15 +98,45 @@ def compare_estimators(
         overlaps=_between(estimates, contrast.hidden_indices, _overlap),
         overlap_floors=_between(estimates, contrast.hidden_indices, _chance),
         benign_overlap=_benign_overlap(estimates, contrast),
-        reliability=np.array(known),
+        reliability=known,
         random=np.stack([_random(contrast, h, states[h], labels, draws, seed) for h in states]),
-        shuffled=np.moveaxis(np.array(nulls).reshape(len(own), shuffles, len(states)), 1, 2),
+        shuffled=np.moveaxis(nulls, 1, 2),
         labels=labels,
         goals=tuple(g for g, inside in zip(contrast.goals, tested, strict=True) if inside),
         d_model=contrast.d_model,
         fpr=fpr,
         seed=seed,
     )
+
+
+def _fitted(
+    made: Sequence[DirectionEstimator],
+    contrast: Contrast,
+    shuffles: int,
+    seed: int,
+    progress: Progress | None,
+) -> tuple[dict[str, Estimate], Floats, Floats]:
+    """Fit estimators on a contrast, on halves of its goals and on shuffled labels.
+
+    Returns: the estimates by name; how far two halves agree, (estimator, hidden_index); the AUROC
+        of shuffled labels, (estimator, shuffle, hidden_index).
+    """
+    shuffled = [_shuffled(contrast, seed, k) for k in range(shuffles)]
+    if progress is not None:
+        progress.start("fitting directions", len(made) * (shuffles + 3))
+    depths = contrast.hidden_indices
+    estimates = {}
+    known = np.full((len(made), len(depths)), np.nan)
+    nulls = np.full((len(made), shuffles, len(depths)), np.nan)
+    for place, each in enumerate(made):
+        estimates[each.name] = each.fit(contrast, seed=seed)
+        if not isinstance(each, GivenDirections):  # neither labels nor goals made those
+            known[place] = reliability(each, contrast, depths, seed=seed)
+            for k, one in enumerate(shuffled):
+                nulls[place, k] = _null(each, one, contrast, seed)
+        if progress is not None:
+            progress.advance(shuffles + 3)
+    return estimates, known, nulls
 
 
 def _scores(estimates: dict[str, Estimate], states: dict[int, Floats]) -> Floats:

@@ -120,11 +120,13 @@ def attack_success(
         seed=seed,
     )
     frame = resolve_frame(model, template)
-    whole = _drawn(rows, opinions, seed)
     asked = _Asked(
         model=model,
+        prompts=rows,
+        frame=frame,
+        opener=opener,
         encoded=encode_framed(model, rows, frame, opener=opener),
-        whole=whole,
+        whole=_drawn(rows, opinions, seed),
         ablation=ablation,
         judge=judge or KeywordJudge(),
         decoding=decoding,
@@ -132,31 +134,17 @@ def attack_success(
         seed=seed,
     )
     texts = _written(asked, conditions, stage, journal, progress)
-    answers = _Answers(rows, conditions, whole, opener, texts)
-    return AsrResult(
-        conditions=tuple(conditions),
-        keyword=np.array([[list(map(asked.judge.verdict, row)) for row in c] for c in texts]),
-        scorer=answers.scored(),
-        judged=answers.judged(judge_model, seed, journal, progress),
-        whole=np.array(whole),
-        texts=texts,
-        prompt_ids=tuple(prompt.id for prompt in rows),
-        clusters=tuple(cluster_of(prompt) for prompt in rows),
-        requests=tuple(prompt.request for prompt in rows),
-        # Without a label a request may well be harmful.
-        harmful=tuple(prompt.label != BENIGN for prompt in rows),
-        settings=_settings(asked, frame, opener, judge_model),
-    )
+    return _Answers(asked, conditions, texts).result(judge_model, journal, progress)
 
 
-def _settings(asked: _Asked, frame: str, opener: str, judge_model: Any) -> dict[str, Any]:
+def _settings(asked: _Asked, judge_model: Any) -> dict[str, Any]:
     """Return what decided the answers and verdicts, for the record."""
     return {
         "model": asked.model.name,
         "dtype": str(asked.model.dtype).removeprefix("torch."),
-        "template": frame,
-        "frame": frame_hash(frame, opener=opener),
-        "opener": opener,
+        "template": asked.frame,
+        "frame": frame_hash(asked.frame, opener=asked.opener),
+        "opener": asked.opener,
         "decoding": asked.decoding,
         "max_new_tokens": asked.max_new_tokens,
         "operator": asked.ablation.name,
@@ -203,6 +191,9 @@ class _Asked:
     """What is put to the model under every condition."""
 
     model: LanguageModel
+    prompts: Sequence[Prompt]
+    frame: str
+    opener: str
     encoded: Sequence[Encoded]
     whole: Sequence[bool]
     ablation: HeadAblation
@@ -301,11 +292,30 @@ class _Within:
 class _Answers:
     """Written answers, and what the judges beside the keywords say of the whole ones."""
 
-    prompts: Sequence[Prompt]
+    asked: _Asked
     conditions: Sequence[Condition]
-    whole: Sequence[bool]
-    opener: str
-    texts: Sequence[Sequence[Sequence[str]]]
+    texts: tuple[tuple[tuple[str, ...], ...], ...]
+
+    def result(
+        self, judge_model: Any, journal: Journal | None, progress: Progress | None
+    ) -> AsrResult:
+        """Return all verdicts on the answers, with what they are answers to."""
+        asked, prompts = self.asked, self.asked.prompts
+        verdict = asked.judge.verdict
+        return AsrResult(
+            conditions=tuple(self.conditions),
+            keyword=np.array([[list(map(verdict, row)) for row in c] for c in self.texts]),
+            scorer=self.scored(),
+            judged=self.judged(judge_model, asked.seed, journal, progress),
+            whole=np.array(asked.whole),
+            texts=self.texts,
+            prompt_ids=tuple(prompt.id for prompt in prompts),
+            clusters=tuple(cluster_of(prompt) for prompt in prompts),
+            requests=tuple(prompt.request for prompt in prompts),
+            # Without a label a request may well be harmful.
+            harmful=tuple(prompt.label != BENIGN for prompt in prompts),
+            settings=_settings(asked, judge_model),
+        )
 
     def scored(self) -> Labels:
         """Return the offline scorer's labels, "" where an answer is not whole."""
@@ -335,17 +345,18 @@ class _Answers:
 
     def _labels(self, label: Any) -> Labels:
         """Return `label(id, request, reply)` of whole answers, axes (condition, prompt, draw)."""
+        opener, prompts, drawn = self.asked.opener, self.asked.prompts, self.asked.whole
         return np.array(
             [
                 [
                     [
                         # Equal answers to a prompt are one item, under whatever condition.
-                        label(content_key(prompt.id, text), prompt.request, self.opener + text)
+                        label(content_key(prompt.id, text), prompt.request, opener + text)
                         if whole
                         else ""
                         for text in row
                     ]
-                    for prompt, whole, row in zip(self.prompts, self.whole, rows, strict=True)
+                    for prompt, whole, row in zip(prompts, drawn, rows, strict=True)
                 ]
                 for rows in self.texts
             ]

@@ -88,21 +88,24 @@ def detector_figure(table: ProbeTable, words: float | None) -> Figure:
 
 def within_figure(styles: StyleTable) -> Figure:
     """Return how well the first direction tells harm within a style, layer by layer."""
-    firsts = [i for i, name in enumerate(styles.names) if name.endswith("-C1")]
-    depths = [styles.hidden_indices[i] for i in firsts]
-    bounds = ([number(end[i]) for i in firsts] for end in styles.harm_auroc)
-    floors = []
-    if "harm_auroc" in styles.random:
-        usual = [number(styles.random["harm_auroc"][i]) for i in firsts]
-        floors = [FloorLine("19 of 20 random directions", usual)]
-    spec = curve_by_layer(
-        [Series("C1", depths, *bounds)], y_title="harmful told", unit="auroc", floors=floors
-    )
+    first, floors = _first(styles, "harm_auroc", "19 of 20 random directions")
+    spec = curve_by_layer([first], y_title="harmful told", unit="auroc", floors=floors)
     caption = (
         "The same, where a harmful prompt is compared with benign ones in its own style only, mean "
         "of all styles: styles move prompts along every direction and would hide the rest."
     )
     return Figure("residual_within", "And within a style?", caption, spec)
+
+
+def _first(styles: StyleTable, key: str, floor: str) -> tuple[Series, list[FloorLine]]:
+    """Return a figure of the first direction by layer, and that of random directions."""
+    firsts = [i for i, name in enumerate(styles.names) if name.endswith("-C1")]
+    depths = [styles.hidden_indices[i] for i in firsts]
+    bounds = ([number(end[i]) for i in firsts] for end in getattr(styles, key))
+    if key not in styles.random:
+        return Series("C1", depths, *bounds), []
+    usual = [number(styles.random[key][i]) for i in firsts]
+    return Series("C1", depths, *bounds), [FloorLine(floor, usual)]
 
 
 def component_figure(table: ProbeTable) -> Figure:
@@ -211,19 +214,8 @@ def _row(styles: StyleTable, key: str, title: str, at: int) -> IntervalRow:
 
 def spurious_figure(styles: StyleTable) -> Figure:
     """Return the spurious index of the first direction, layer by layer."""
-    firsts = [i for i, name in enumerate(styles.names) if name.endswith("-C1")]
-    depths = [styles.hidden_indices[i] for i in firsts]
-    bounds = ([number(end[i]) for i in firsts] for end in styles.spurious)
-    floors = []
-    if "spurious" in styles.random:
-        usual = [number(styles.random["spurious"][i]) for i in firsts]
-        floors = [FloorLine("median of random directions", usual)]
-    spec = curve_by_layer(
-        [Series("C1", depths, *bounds)],
-        y_title="spurious index",
-        floors=floors,
-        y_range=(0.0, 1.0),
-    )
+    first, floors = _first(styles, "spurious", "median of random directions")
+    spec = curve_by_layer([first], y_title="spurious index", floors=floors, y_range=(0.0, 1.0))
     caption = (
         "What style explains of all that style and harm explain along the first direction. Near 0 "
         "it reads the request, near 1 the wrapper. Band: 95 % interval by goal."

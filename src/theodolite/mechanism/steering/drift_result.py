@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -13,7 +13,7 @@ from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.perplexity import perplexity, perplexity_rise
-from theodolite.mechanism.steering.settings import Setting, Settings
+from theodolite.mechanism.steering.settings import Settings, load_design, save_design
 from theodolite.runs.figures import interval_bars
 from theodolite.runs.panel import Figure
 
@@ -167,18 +167,14 @@ class DriftResult:
     def save(self, run: Run) -> None:
         """Write the arrays and what their axes stand for into the run folder."""
         run.save_tensors("steering_drift", {name: getattr(self, name) for name in _ARRAYS})
-        run.save_table("steering_drift_settings", [asdict(one) for one in self.settings.each])
         design = {n: list(getattr(self, n)) for n in _AXES} | {n: getattr(self, n) for n in _FACTS}
-        run.save_table("steering_drift_design", [design])
+        save_design(run, "steering_drift", self.settings, design)
 
     @classmethod
     def load(cls, run: Run) -> Self:
         """Read what `save` wrote."""
         arrays: dict[str, Any] = dict(run.load_tensors("steering_drift"))
-        rows = run.load_table("steering_drift_settings")
-        design: dict[str, Any] = dict(run.load_table("steering_drift_design")[0])
-        design |= {name: tuple(design[name]) for name in _AXES}
-        return cls(settings=Settings(tuple(Setting(**row) for row in rows)), **arrays, **design)
+        return cls(**arrays, **load_design(run, "steering_drift", _AXES))
 
     def _values(self, kl: Floats) -> tuple[list[float], Sequence[str]]:
         """Return the values of one setting that there are, and the cluster of each."""

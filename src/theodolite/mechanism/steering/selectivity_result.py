@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from theodolite.measure.intervals import mean, proportion, resampled
 from theodolite.measure.measurement import Floor, Measurement
 from theodolite.measure.paired import paired_difference
-from theodolite.mechanism.steering.settings import Setting, Settings
+from theodolite.mechanism.steering.settings import Settings, load_design, save_design
 from theodolite.mechanism.verdict.outcomes import OFFLINE_SCORER, OUTCOMES
 from theodolite.mechanism.verdict.result import complied_by
 from theodolite.runs.figures import grouped_rates
@@ -232,18 +232,14 @@ class SelectivityResult:
         """Write the arrays and what their axes stand for into the run folder."""
         arrays = {name: np.asarray(getattr(self, name)) for name in _ARRAYS}
         run.save_tensors("steering_selectivity", arrays)
-        run.save_table("steering_selectivity_settings", [asdict(one) for one in self.settings.each])
         design = {n: list(getattr(self, n)) for n in _AXES} | {n: getattr(self, n) for n in _FACTS}
-        run.save_table("steering_selectivity_design", [design])
+        save_design(run, "steering_selectivity", self.settings, design)
 
     @classmethod
     def load(cls, run: Run) -> Self:
         """Read what `save` wrote."""
         arrays: dict[str, Any] = dict(run.load_tensors("steering_selectivity"))
-        rows = run.load_table("steering_selectivity_settings")
-        design: dict[str, Any] = dict(run.load_table("steering_selectivity_design")[0])
-        design |= {name: tuple(design[name]) for name in _AXES}
-        return cls(settings=Settings(tuple(Setting(**row) for row in rows)), **arrays, **design)
+        return cls(**arrays, **load_design(run, "steering_selectivity", _AXES))
 
     def _of(self, edit: str | None) -> NDArray[np.int8]:
         """Return the outcomes under an edit, axes (prompt, style)."""

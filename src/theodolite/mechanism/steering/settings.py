@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.steering.edits import Edit, random_edits
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from theodolite.engine import Intervention
     from theodolite.mechanism.steering.benign import BenignStates
     from theodolite.models.anatomy import Anatomy
+    from theodolite.runs.run import Run
 
 EDIT: Final = "edit"
 RANDOM: Final = "random"
@@ -73,6 +74,29 @@ class Settings:
         """Return the places of the random edits beside an edit."""
         pool = self.each[self.row(edit)].pool
         return [i for i, s in enumerate(self.each) if s.kind == RANDOM and s.pool == pool]
+
+
+def save_design(run: Run, name: str, settings: Settings, design: dict[str, Any]) -> None:
+    """Write settings, and what the axes of a result stand for, into the run folder.
+
+    Args:
+        name: the front of the tables' names.
+        design: by field name.
+    """
+    run.save_table(f"{name}_settings", [asdict(one) for one in settings.each])
+    run.save_table(f"{name}_design", [design])
+
+
+def load_design(run: Run, name: str, axes: Sequence[str]) -> dict[str, Any]:
+    """Read what `save_design` wrote, as fields of a result, `settings` among them.
+
+    Args:
+        axes: those fields of the design that are tuples.
+    """
+    rows = run.load_table(f"{name}_settings")
+    design: dict[str, Any] = dict(run.load_table(f"{name}_design")[0])
+    design |= {axis: tuple(design[axis]) for axis in axes}
+    return {"settings": Settings(tuple(Setting(**row) for row in rows)), **design}
 
 
 def settings_of(

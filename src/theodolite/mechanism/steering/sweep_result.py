@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -14,7 +14,7 @@ from theodolite.measure.intervals import mean
 from theodolite.measure.measurement import Floor, Measurement, not_measured
 from theodolite.measure.paired import paired_difference
 from theodolite.mechanism.steering.curves import Curve, curve_gap
-from theodolite.mechanism.steering.settings import EDIT, Setting, Settings
+from theodolite.mechanism.steering.settings import EDIT, Settings, load_design, save_design
 from theodolite.runs.figures import Series, curve_by_layer
 from theodolite.runs.panel import Figure
 
@@ -29,6 +29,7 @@ _ARRAYS: Final = (
     *("logprobs", "log_odds", "kl", "top"),
     *("intact_logprobs", "intact_log_odds", "intact_top"),
 )
+_AXES: Final = ("tokens", "prompt_ids", "clusters", "benign")
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,19 +233,14 @@ class SweepResult:
     def save(self, run: Run) -> None:
         """Write the arrays and what their axes stand for into the run folder."""
         run.save_tensors("steering_sweep", {name: getattr(self, name) for name in _ARRAYS})
-        run.save_table("steering_settings", [asdict(setting) for setting in self.settings.each])
-        axes = ("tokens", "prompt_ids", "clusters", "benign", "model", "seed")
-        run.save_table("steering_design", [{name: getattr(self, name) for name in axes}])
+        design = {name: getattr(self, name) for name in (*_AXES, "model", "seed")}
+        save_design(run, "steering", self.settings, design)
 
     @classmethod
     def load(cls, run: Run) -> Self:
         """Read what `save` wrote."""
         arrays: dict[str, Any] = dict(run.load_tensors("steering_sweep"))
-        design: dict[str, Any] = dict(run.load_table("steering_design")[0])
-        for name in ("tokens", "prompt_ids", "clusters", "benign"):
-            design[name] = tuple(design[name])
-        rows = run.load_table("steering_settings")
-        return cls(settings=Settings(tuple(Setting(**row) for row in rows)), **arrays, **design)
+        return cls(**arrays, **load_design(run, "steering", _AXES))
 
     def _asked(self, label: str) -> list[int]:
         """Return the prompts of a class; those without a label count as harmful."""
