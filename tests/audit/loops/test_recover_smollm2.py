@@ -21,7 +21,7 @@ from theodolite.training.train import run_training
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200), pytest.mark.usefixtures("all_cores")]
 TOY = "bundled:course_correction"
-STEPS = 70
+STEPS = 80
 RATE = 1e-3
 HELD_OUT = 16
 ASKED = 24
@@ -40,7 +40,7 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def loop(folder: Path, adapter: str, **more: Any) -> PanelResult:
     values = {"model": "smollm2", "adapter": adapter, "loop": True, "tries": 0, "asked": ASKED}
-    values |= {"max_steps": STEPS, "learning_rate": RATE}
+    values |= {"max_steps": STEPS, "learning_rate": RATE, "sft_weight": 0.2}
     request = RecoverRequest(**(values | more))
     return recover(request, progress=SilentProgress(), out=folder)[1]
 
