@@ -23,6 +23,7 @@ from theodolite.behaviour.debateqa.perspectives import (
     mismatched,
     score_perspectives,
 )
+from theodolite.data.bundled import bundled
 from theodolite.data.catalogue import official
 from theodolite.data.debates import POV_AND_EXPLANATION, perspectives_of, read_debates
 from theodolite.data.prompts import Prompt
@@ -183,25 +184,29 @@ FILLER = " The weather was mild that day, and nothing else of note was said by a
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_released_arithmetic_is_a_meter_of_length() -> None:
     from theodolite.models import open_model
 
     model: Any = open_model("smollm2")
-    answers = ["I do not know." + FILLER * n for n in (0, 3, 6, 13, 26)]
+    rows = list(bundled("debateqa").filter(label="debatable"))[:3]
     shown = []
-    for answer in answers:
-        pair = [
-            score_perspectives(model, ROWS[:1], {"Ayton": answer}, Scoring(variant, nulls=0)).pd[0]
+    for count in (0, 3, 6, 13, 26):
+        answers = {row.id: "I do not know." + FILLER * count for row in rows}
+        true, diluted = (
+            score_perspectives(model, rows, answers, Scoring(variant, nulls=0)).pd
             for variant in ("corrected", REFERENCE)
-        ]
-        shown.append((pair[0].n_context, pair[0].ppl, pair[1].ppl_reference))
-    print(shown)
-    true, diluted = ([row[i] for row in shown] for i in (1, 2))
-    assert all(a > b for a, b in itertools.pairwise(diluted))
-    assert max(abs(value / true[0] - 1) for value in true) <= 0.10
+        )
+        values = [(r.n_context, r.ppl, d.ppl_reference) for r, d in zip(true, diluted, strict=True)]
+        shown.append(np.mean(np.array(values, float), axis=0))
+    print(np.round(shown, 2).tolist())
+    true_pd, released = np.array(shown)[:, 1], np.array(shown)[:, 2]
+    assert all(a > b for a, b in itertools.pairwise(released))
+    assert np.abs(true_pd / true_pd[0] - 1).max() <= 0.10
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
 @pytest.mark.parametrize(("target", "least"), [(POV_AND_EXPLANATION, 0.95), ("explanation", 0.80)])
 def test_smollm2_tells_matched_views_from_others_on_official_claims(
@@ -234,6 +239,7 @@ def test_smollm2_tells_matched_views_from_others_on_official_claims(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
 def test_the_reference_on_delivered_demo_answers_and_unrelated_targets() -> None:
     """The published test rows are not at hand, so targets are perspectives of other claims."""
