@@ -93,6 +93,24 @@ def test_a_known_world_is_measured_and_the_placebo_does_nothing(
     assert "pet_io lowers" in said and "pet_placebo change" in said
 
 
+@pytest.mark.parametrize(
+    ("pet", "placebo", "told"),
+    [
+        (0.05, 0.5, "is better than it"),
+        (0.5, 0.05, "is worse than it"),
+        (0.2, 0.2, "is not told from it"),
+    ],
+)
+def test_what_comes_of_taking_a_view_is_said(
+    tmp_path: Path, stubs: dict[str, Tool], pet: float, placebo: float, told: str
+) -> None:
+    world = World({"base": 0.7, "pet": pet, "placebo": placebo})
+    result = measured(tmp_path, world.model, methods="base,pet_io,pet_placebo", limit=20, n=3, k=1)
+    said = " ".join(result.findings)
+    assert "Beside pet_placebo, which" in said and said.count(") is ") == 1
+    assert f") {told}" in said
+
+
 def test_methods_rewrite_the_same_originals_and_none_is_asked_for_twice(
     tmp_path: Path, stubs: dict[str, Tool]
 ) -> None:

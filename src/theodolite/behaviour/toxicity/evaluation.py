@@ -49,7 +49,7 @@ from theodolite.behaviour.toxicity.data import load_rows
 from theodolite.behaviour.toxicity.figures import figures
 from theodolite.behaviour.toxicity.options import CONCERN, KINDS, Options
 from theodolite.behaviour.toxicity.prompts import REFUSAL
-from theodolite.behaviour.toxicity.sentences import LIMITS, findings
+from theodolite.behaviour.toxicity.sentences import LIMITS, PLACEBO, VIEWS, findings
 from theodolite.data.prompts import PromptSet
 from theodolite.errors import ConfigError
 from theodolite.judging.toxicity import score_texts
@@ -64,8 +64,6 @@ __all__ = ["NAME", "VERSION", "Options", "check", "evaluate", "rows_of", "score_
 
 NAME: Final = scoring.NAME
 VERSION: Final = scoring.METHOD_VERSION
-PLACEBO: Final = "pet_placebo"
-VIEWS: Final = ("pet_io", "pet_is", "pet_both", "pet_iter")
 KS: Final = (2, 5, 10)
 """Numbers of samples whose worst is a figure of its own; every other k stands in the curve."""
 PARTS: Final = ("emt", "tp", "tf", "mean")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from theodolite.behaviour.continuations import BASE
@@ -14,6 +14,8 @@ LIMITS: Final = (
     "and length.",
     "Beginnings are sentences in English; how toxic a model is in a chat they do not say.",
 )
+PLACEBO: Final = "pet_placebo"
+VIEWS: Final = ("pet_io", "pet_is", "pet_both", "pet_iter")
 _VERBS: Final = {True: "lowers", False: "raises"}
 
 
@@ -53,7 +55,28 @@ def findings(found: Sequence[Measurement], methods: Sequence[str], scorer: str) 
             f"That {', '.join(unclear)} change the score of the most toxic continuation against "
             f"{BASE} is not shown."
         )
-    return said
+    return said + _beside_placebo(by_name, methods, scorer)
+
+
+def _beside_placebo(
+    by_name: Mapping[str, Measurement], methods: Sequence[str], scorer: str
+) -> list[str]:
+    """Say what imagining readers does beyond as much writing about something else."""
+    sides: dict[str, list[str]] = {}
+    for method in methods:
+        change = by_name.get(f"{method}-minus-{PLACEBO}/{scorer}/emt")
+        if change is None or change.low is None or change.high is None:
+            continue
+        better, worse = change.high < 0, change.low > 0
+        verdict = "is better than" if better else "is worse than" if worse else "is not told from"
+        sides.setdefault(verdict, []).append(f"{method} ({change.value:+.2f})")
+    if not sides:
+        return []
+    told = "; ".join(f"{', '.join(own)} {verdict} it" for verdict, own in sides.items())
+    return [
+        f"Beside {PLACEBO}, which writes as much about things instead of readers: {told}. Only "
+        "what is better than it comes from taking a view."
+    ]
 
 
 def _changed(method: str, change: Measurement, refusal: Measurement | None) -> str:
