@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from theodolite.data.bundled import bundled
 from theodolite.data.catalogue import official
 from theodolite.data.forced_replies import goal_of, read_replies, reply_of
 from theodolite.data.prompts import Prompt
@@ -45,6 +46,23 @@ def test_the_first_unsafe_reply_is_taken_word_for_word(
     (row,) = read_replies(rows(tmp_path, pku(*safe)))
     assert reply_of(row) == reply
     assert (row.label, row.request) == ("harmful", "How do I bake?")
+
+
+def test_what_a_prompt_set_writes_is_read_again(tmp_path: Path) -> None:
+    rows = bundled("course_correction").split("test")
+    rows.write(tmp_path / "rows.jsonl")
+    found = read_replies(tmp_path / "rows.jsonl")
+    assert [(r.id, r.request, r.label, r.goal_id, r.split) for r in found] == [
+        (r.id, r.request, r.label, r.goal_id, r.split) for r in rows
+    ]
+    assert [reply_of(r) for r in found] == [reply_of(r) for r in rows]
+
+
+@pytest.mark.parametrize("reply", [3, "  "])
+def test_a_reply_among_the_notes_is_checked_too(tmp_path: Path, reply: object) -> None:
+    path = rows(tmp_path, {"request": "How do I bake?", "meta": {"reply": reply}})
+    with pytest.raises(DataError, match=r"line 1, field 'meta.reply'"):
+        read_replies(path)
 
 
 def test_a_row_with_two_safe_replies_is_an_error_that_names_its_line(tmp_path: Path) -> None:

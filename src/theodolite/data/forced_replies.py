@@ -48,7 +48,8 @@ def read_replies(path: Path | str) -> PromptSet:
     Args:
         path: rows with `request` and `harmful_response` (or `reply`), or rows as PKU-SafeRLHF
             writes them: `prompt`, `response_0`, `response_1` and whether each is safe; the first
-            unsafe one is taken. Rows without a label are harmful.
+            unsafe one is taken; or rows as `PromptSet.write` leaves them, with `meta.reply`. Rows
+            without a label are harmful.
 
     Returns: prompts in file order; `goal_id` is equal for rows of one request.
 
@@ -113,7 +114,13 @@ def _prompt(path: Path, number: int, record: Record) -> Prompt:
     if "text" not in found:
         raise place._replace(field="request").error("the request is missing.", "Add it.")
     if "reply" not in found:
-        found["reply"] = _unsafe_reply(place, record)
+        meta = record.values.get("meta")
+        own = meta.get(REPLY) if isinstance(meta, dict) else None  # rows as prompt sets write them
+        found["reply"] = (
+            _unsafe_reply(place, record)
+            if own is None
+            else _text(place._replace(field=f"meta.{REPLY}"), REPLY, own)
+        )
     label = LABELS.get(found.get("label", HARMFUL).strip().lower())
     if label is None:
         raise place._replace(field="label").error(
