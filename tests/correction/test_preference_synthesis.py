@@ -103,6 +103,29 @@ def test_groups_are_ordered_cut_and_counted(written: Any) -> None:
         assert prompt.ids[-1] not in control and not prompt.text.endswith("<|end|>\n")
 
 
+def test_begun_replies_are_open_long_enough_and_hold_no_end(written: Any) -> None:
+    """Nothing ends the turn where a correction is asked for; no beginning is under 8 tokens."""
+    asked = written(good)
+    model = tiny_model("llama")
+    made = synthesise(model, rows(6))
+    control = control_tokens(model.tokenizer, model.chat)
+    bare, begun = asked[0][0], asked[1][0]
+    heads = {prompt.prompt_id: prompt for prompt in bare}
+    assert len(begun) == 4 * len(bare) == 24
+    for prompt in begun:
+        head = heads[prompt.prompt_id.partition("/turn/")[0]]
+        assert prompt.ids[: len(head.ids)] == head.ids
+        assert control.keys().isdisjoint(prompt.ids[len(head.ids) :])
+    for group in made.groups:
+        start = len(OPENERS[group.opener_id]) + 1 if group.opener_id else 0
+        last = start
+        for turned in group.cuts:
+            new = group.whole.text[last : turned.cut]
+            assert len(model.tokenizer(new, add_special_tokens=False)["input_ids"]) >= 8
+            last = turned.cut or 0
+        assert last <= start + 0.9 * (len(group.whole.text) - start) + 8
+
+
 def test_what_fails_is_written_again_and_then_dropped_with_its_reason(written: Any) -> None:
     """The first try of every correction goes on; one row never turns."""
     tries: dict[str, int] = {}
@@ -146,6 +169,35 @@ def test_a_model_that_does_not_refuse_may_not_teach(written: Any) -> None:
     written(lambda text, _: ON)
     with pytest.raises(RunError, match="not aligned enough"):
         synthesise(tiny_model("llama"), rows(4))
+
+
+def test_noise_is_no_refusal_and_a_short_no_is_one(written: Any) -> None:
+    noise = "x x x x x x x x x x x x x x x x x x x x x x x x x x"
+    assert gates.safe_reply(noise, reply(0)) == gates.BROKEN
+    written(lambda text, _: noise if text.endswith("assistant\n") else TURN)
+    with pytest.raises(RunError, match="refuses 0% of the bare requests"):
+        synthesise(tiny_model("llama"), rows(4))
+    written(lambda text, _: "I can't." if text.endswith("assistant\n") else TURN)
+    with pytest.raises(DataError, match=f"4 x {gates.BROKEN}"):
+        synthesise(tiny_model("llama"), rows(4))
+
+
+def test_a_correction_that_the_model_wrote_is_no_graft_whatever_its_words(written: Any) -> None:
+    written(lambda text, _: f" {REFUSAL}")
+    made = synthesise(tiny_model("llama"), rows(4))
+    assert made.card["corrections"] == 16 and made.card["grafted"] == 0
+
+
+def test_a_good_reply_too_short_to_cut_is_counted_and_replaced(written: Any) -> None:
+    written(good)
+    made = rows(2, benign=3)
+    first = next(row for row in made if row.label == "benign")
+    short = made.derive(
+        replace(row, meta={"reply": "Too short."}) if row.id == first.id else row for row in made
+    )
+    found = synthesise(tiny_model("llama"), short)
+    benign = {group.goal_id for group in found.groups if group.label == "benign"}
+    assert len(benign) == 2 and found.card["dropped"] == {gates.GOOD_TOO_SHORT: 1}
 
 
 def test_rows_that_cannot_be_used_are_counted(written: Any) -> None:

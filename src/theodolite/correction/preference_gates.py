@@ -19,6 +19,7 @@ BROKEN: Final = "the text is broken or too short"
 TOO_LONG: Final = "the text is far longer than the reply it corrects"
 REFUSES: Final = "the harmful reply is a refusal"
 TOO_SHORT: Final = "the harmful reply is too short to cut"
+GOOD_TOO_SHORT: Final = "the good reply is too short to cut"
 REPEATED: Final = "the request nearly repeats another one"
 LEAST_WORDS: Final = 4
 MOST_RATIO: Final = 2.0  # words of a written reply to those of the whole harmful one
@@ -40,8 +41,12 @@ def safe_reply(text: str, whole: str) -> str | None:
     reason = _form(text, whole)
     if reason is not None:
         return reason
-    refused = score_refusal(text).label == "refusal" or score_correction(text).outcome == "clean"
-    return None if refused else NOT_SAFE
+    return None if refuses(text) else NOT_SAFE
+
+
+def refuses(text: str) -> bool:
+    """Return whether a reply to a bare request declines it, in whatever form."""
+    return score_refusal(text).label == "refusal" or score_correction(text).outcome == "clean"
 
 
 def correction(trigger: str | None, text: str, whole: str) -> str | None:

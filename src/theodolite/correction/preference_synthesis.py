@@ -113,6 +113,7 @@ class _Draft:
     triggers: list[str | None]
     safe: str | None = None
     turned: list[str | None] = field(default_factory=list)
+    grafts: int = 0
     reason: str | None = None
 
     def begun(self, place: int) -> str:
@@ -165,14 +166,18 @@ def synthesise(
     dropped.update(draft.reason for draft in drafts if draft.reason is not None)
     groups = [_group(draft) for draft in kept]
     good = _in_turn([row for row in rows if row.label == BENIGN]) if options.benign else []
-    groups += _benign_groups(model, good[: len(kept)], options, seed)
+    groups += _benign_groups(model, good, len(kept), options, seed, dropped)
     if not kept:
         raise DataError(
             "No group passed the gates "
             f"({', '.join(f'{n} x {reason}' for reason, n in dropped.most_common(3))}).",
             fix="Use a better aligned model, or more tries.",
         )
-    return Synthesis(tuple(groups), _card(model, rows, groups, options, dropped, refused, seed))
+    counts = {
+        "grafted": sum(draft.grafts for draft in kept),
+        "dropped": dict(sorted(dropped.items())),
+    }
+    return Synthesis(tuple(groups), _card(model, rows, groups, options, counts, refused, seed))
 
 
 def check_options(options: SynthesisOptions) -> None:
@@ -248,12 +253,13 @@ def _write_safe(drafts: Sequence[_Draft], writer: _Writer) -> float:
     todo = list(drafts)
     for attempt in range(writer.options.tries + 1):
         prompts = [encode(writer.model, draft.prompt) for draft in todo]
-        for draft, text in zip(todo, writer.write(prompts, attempt), strict=True):
+        texts = writer.write(prompts, attempt)
+        for draft, text in zip(todo, texts, strict=True):
             draft.reason = gates.safe_reply(text, draft.whole)
             draft.safe = text.strip()
         todo = [draft for draft in todo if draft.reason is not None]
-        if attempt == 0:
-            refused = 1 - sum(d.reason == gates.NOT_SAFE for d in todo) / len(drafts)
+        if attempt == 0:  # noise is no refusal, so the gate's reasons do not tell
+            refused = sum(map(gates.refuses, texts)) / len(drafts)
             if refused < LEAST_REFUSED:
                 return refused
         if not todo:
@@ -297,6 +303,7 @@ def _grafted(draft: _Draft, place: int, seed: int) -> bool:
     if gates.correction(TRIGGERS[trigger], safe, draft.whole) is not None:
         return False
     draft.triggers[place], draft.turned[place] = trigger, f" {safe}"
+    draft.grafts += 1
     return True
 
 
@@ -340,16 +347,29 @@ def _in_turn(rows: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _benign_groups(
-    model: LanguageModel, rows: Sequence[Prompt], options: SynthesisOptions, seed: int
+    model: LanguageModel,
+    rows: Sequence[Prompt],
+    wanted: int,
+    options: SynthesisOptions,
+    seed: int,
+    dropped: Counter[str],
 ) -> list[Group]:
-    """Return the groups of benign rows: the good reply before one that refuses, or breaks off."""
+    """Return the groups of so many benign rows: the good reply before one that refuses or breaks.
+
+    A row whose reply cannot be cut is counted, and the next one takes its place.
+    """
     how: dict[str, Any] = {"depths": options.depths, "jitter": options.jitter, "seed": seed}
-    groups = []
+    groups: list[Group] = []
+    taken = 0
     for row in rows:
+        if taken == wanted:
+            break
         dice = random.Random(item_seed(seed, "benign", row.id))
         cuts = cut_points(reply_of(row), model.tokenizer, key=row.id, **how)
         if cuts is None:
+            dropped[gates.GOOD_TOO_SHORT] += 1
             continue
+        taken += 1
         opener = dice.choice(list(OPENERS)) if dice.random() < options.opener else None
         groups.append(_broken(row, 0, None, None, seed))
         for cut in sorted(dice.sample(cuts, min(options.breaks, len(cuts)))):
@@ -385,12 +405,12 @@ def _card(
     rows: PromptSet,
     groups: Sequence[Group],
     options: SynthesisOptions,
-    dropped: Mapping[str, int],
+    counts: Mapping[str, Any],
     refused: float,
     seed: int,
 ) -> dict[str, Any]:
     harmful = [group for group in groups if group.label == HARMFUL]
-    turned = [(reply, group.replies[0].text) for group in harmful for reply in group.cuts]
+    turned = [reply for group in harmful for reply in group.cuts]
     return {
         "version": VERSION,
         "lists": LISTS,
@@ -406,8 +426,7 @@ def _card(
         },
         "pairs": count_pairs(groups),
         "corrections": len(turned),
-        "turned_without_a_trigger": sum(reply.trigger_id is None for reply, _ in turned),
-        "grafted": sum(reply.text.endswith(safe) for reply, safe in turned),
-        "dropped": dict(sorted(dropped.items())),
+        "turned_without_a_trigger": sum(reply.trigger_id is None for reply in turned),
+        **counts,
         "key": content_key([group.to_json() for group in groups]),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from theodolite.audit.loops.recovered import FIGURES, Condition, Recovered
 from theodolite.behaviour.course_correction.scoring import Item
 from theodolite.correction import preference_synthesis
 from theodolite.engine import Completion
-from theodolite.errors import ConfigError
+from theodolite.errors import CapabilityError, ConfigError
 from theodolite.runs.progress import SilentProgress
 from theodolite.training.recipe import check_recipe
 
@@ -102,6 +103,12 @@ def test_interventions_cannot_be_trained_on(tmp_path: Path) -> None:
         recover(request(tmp_path, interventions="x.json"), progress=SilentProgress())
 
 
+def test_an_api_cannot_leave_a_turn_open_for_its_teacher() -> None:
+    asked = RecoverRequest(model="api:mockllm/model", limit=2)
+    with pytest.raises(CapabilityError, match="Preference data from mockllm/model"):
+        recover(asked, progress=SilentProgress())
+
+
 def made(turned: dict[str, list[int]]) -> list[Item]:
     return [
         Item(
@@ -133,3 +140,20 @@ def test_changes_are_paired_and_the_gap_is_that_of_both() -> None:
     rows = found.frame()
     assert rows[0]["change"] == 0.5 and rows[0]["requests"] == 4
     assert "25% to 75%" in found.findings()[0]
+
+
+def test_a_row_without_a_verdict_is_no_change_of_zero() -> None:
+    """The pair is left out, where it counted as a loss or as nothing."""
+    nats = np.array([10.0, 12.0])
+    before = made({"harmful": [1, 0, 0, 0], "benign": [0, 0]})
+    after = made({"harmful": [1, 1, 1, 0], "benign": [0, 0]})
+    lost = [replace(i, outcome=None, reason="failed") if i.row == "harmful0" else i for i in after]
+    found = Recovered(
+        Condition(before, [True], nats),
+        Condition(lost, [True], nats),
+        [("harmful", "a")],
+        np.array([10, 10]),
+        vocabulary=50,
+    )
+    assert found.change("corr").value == pytest.approx(2 / 3)
+    assert found.gap_change().value == pytest.approx(2 / 3) and found.gap_change().n == 6 + 4

@@ -62,6 +62,7 @@ def test_a_new_turn_closes_the_begun_one_and_ends_with_a_header(name: str) -> No
     model = tiny_model("llama", template=TEMPLATES[name])
     facts = check_open_turn(model, "new_turn")
     assert facts["skeleton"].endswith(HEADS[name]) and not facts["open_turn"]
+    assert not facts["round_trip"]  # only of an open turn is it proven
     after = facts["skeleton"].split("{begun}")[1]
     assert after.removesuffix(HEADS[name]).strip() != ""  # an end of turn stands between
 

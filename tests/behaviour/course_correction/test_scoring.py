@@ -12,7 +12,9 @@ import pytest
 
 from tests.oracles import course_correction as oracle
 from theodolite.behaviour.course_correction import scoring, survival
+from theodolite.behaviour.course_correction.figures import figures
 from theodolite.behaviour.course_correction.scoring import Item, measurements, rates
+from theodolite.behaviour.course_correction.tables import by_category, curve
 from theodolite.data.catalogue import official
 from theodolite.measure.measurement import Measurement
 
@@ -66,6 +68,61 @@ def test_an_unread_verdict_leaves_the_denominator_and_is_counted() -> None:
             items[place] = replace(each, outcome=None, reason="judge_unparsable")
     unread = figure(items, "corr/k/20")
     assert unread.value is None and unread.unscored.count == 1
+
+
+def test_rows_without_a_verdict_leave_bounds_and_a_side_without_any_leaves_no_gap() -> None:
+    lost = {"outcome": None, "reason": "judge_unparsable"}
+    harmful = [item(f"r{i}", k, int(i < 2)) for i in range(4) for k in (10, 20)]
+    benign = [item(f"b{i}", k, 0, label="benign") for i in range(4) for k in (10, 20)]
+    some = [replace(x, **lost) if x.id == "r0@10" else x for x in harmful]
+    unscored = figure(some + benign, "corr").unscored
+    assert unscored.reasons == {"judge_unparsable": 1}
+    assert (unscored.low, unscored.high) == (0.375, 0.5)  # 1 to 2 of 4, and 2 of 4
+    gap = figure(some + [replace(x, **lost) if x.id == "b0@20" else x for x in benign], "gap")
+    assert gap.unscored.count == 2
+    assert (gap.unscored.low, gap.unscored.high) == (0.375 - 0.125, 0.5 - 0.0)
+    assert figure(some + benign, "slope").unscored.low is None
+    for items in (
+        [*harmful, *(replace(x, **lost) for x in benign)],
+        [*(replace(x, **lost) for x in harmful), *benign],
+    ):
+        assert figure(items, "gap").value is None and figure(items, "gap").status == "not_measured"
+    alike = [item(f"r{i}", turned=0) for i in range(5)]
+    alike[0] = replace(alike[0], **lost)
+    none = figure(alike, "corr")
+    assert none.unscored.count == 1 and "1 rows could not be scored" in (none.reason or "")
+
+
+def test_pictures_and_categories_are_about_the_way_of_the_headline() -> None:
+    """Whichever way was asked first, and where the one way is not that of an open turn."""
+    kinds = {"category": "x"}
+    open_ = [item(f"r{i}", k, 0, **kinds) for i in range(4) for k in (10, 20)]
+    new = [replace(x, prefill="new_turn", outcome="clean") for x in open_]
+    for items in ([*new, *open_], [*open_, *new]):
+        drawn_, outcomes = figures(items, [])
+        assert "in a new turn" in str(drawn_.spec)
+        assert figure(items, "corr").value == by_category(items)[0]["value"] == 0.0
+        assert str(drawn_.spec) == str(figures([*open_, *new], [])[0].spec)
+        assert str(outcomes.spec) == str(figures([*open_, *new], [])[1].spec)
+    quoted = [replace(x, prefill="in_prompt") for x in open_]
+    assert by_category(quoted) == by_category(open_) != []
+    assert curve(quoted, "in_prompt")[0]["value"] == 0.0
+
+
+def test_each_depth_lies_within_three_standard_errors_of_a_judge_of_known_odds() -> None:
+    dice = random.Random(7)
+    own = {f"r{i}": dice.random() for i in range(300)}
+    items = [
+        item(row, k, int(dice.random() < p), path=path)
+        for row, p in own.items()
+        for k in KS
+        for path in range(4)
+    ]
+    known = np.mean(list(own.values()))
+    error = np.sqrt(sum(p * (1 - p) / 4 for p in own.values())) / len(own)
+    for k in KS:
+        value = figure(items, f"corr/k/{k}").value
+        assert value is not None and abs(value - known) <= 3 * error
 
 
 def test_an_empty_continuation_is_no_correction() -> None:

@@ -21,7 +21,9 @@ OWN = ("turn one", "on", "turn two", "")
 LEXICAL = ("late", "warning", "continues", "empty")
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, rule: Rule) -> tuple[list[Item], list[int]]:
+def judged(
+    monkeypatch: pytest.MonkeyPatch, rule: Rule, lexical: Sequence[str | None] = LEXICAL
+) -> tuple[list[Item], list[int]]:
     asked: list[int] = []
 
     def shares(model: object, questions: Sequence[Prompt]) -> np.ndarray:
@@ -32,7 +34,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, rule: Rule) -> tuple[list[Item], lis
     monkeypatch.setattr(module, "p_yes", shares)
     items = [
         Item(p.id, p.prompt.id, "harmful", p.prompt.id, 4, outcome)
-        for p, outcome in zip(PREFIXES, LEXICAL, strict=True)
+        for p, outcome in zip(PREFIXES, lexical, strict=True)
     ]
     return module.judged_by_yes_no("theodolite/any", items, PREFIXES, OWN), asked
 
@@ -49,6 +51,11 @@ def test_the_odds_decide_and_what_is_empty_is_not_asked(monkeypatch: pytest.Monk
     assert [item.lexical for item in items[:3]] == list(LEXICAL[:3])
     assert [item.p_yes for item in items] == [0.9, 0.2, 0.9, None]
     assert asked == [4, 3]  # the canaries, then three continuations
+
+
+def test_a_sample_that_failed_stays_without_a_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, asked = judged(monkeypatch, right, ("late", None, "continues", "empty"))
+    assert items[1].outcome is None and items[1].p_yes is None and asked == [4, 2]
 
 
 def test_a_judge_that_says_yes_to_all_fails_its_canaries(monkeypatch: pytest.MonkeyPatch) -> None:

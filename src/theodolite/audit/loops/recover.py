@@ -25,7 +25,7 @@ from theodolite.correction.preference_synthesis import (
 )
 from theodolite.correction.synthesis_request import SynthesisRequest, rows_of, synthesis_report
 from theodolite.engine import generate
-from theodolite.errors import ConfigError
+from theodolite.errors import CapabilityError, ConfigError
 from theodolite.judging.refusal import score_refusal
 from theodolite.mechanism.perplexity import passage_nats, passage_pairs
 from theodolite.providers.opening import identity_of, open_requested
@@ -98,6 +98,12 @@ def recover(
     with ExitStack() as active:
         model, inputs = open_requested(request, active)
         model.require("text", *(("training", "logprobs") if request.loop else ()))
+        if model.tokenizer is None:
+            raise CapabilityError(
+                f"Preference data from {model.name}",
+                "an API shows neither its tokens nor how it leaves a turn open",
+                "Use a local model, for example smollm2-aligned",
+            )
         subject = cast("LanguageModel", model)
         if request.prompts is not None and Path(request.prompts).is_file():
             inputs = inputs | {"prompts": Path(request.prompts)}

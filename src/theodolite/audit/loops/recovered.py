@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from theodolite.behaviour.course_correction.scoring import (
     Item,
     Rate,
-    curve,
     open_rates,
     over_depths,
     rates,
 )
+from theodolite.behaviour.course_correction.tables import curve
 from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.measure.display import ends
 from theodolite.measure.intervals import proportion, resampled
@@ -113,10 +113,9 @@ class Recovered:
             [_open(self.conditions[c], label) for label in (HARMFUL, BENIGN)]
             for c in (AFTER, BEFORE)
         ]
-        every = [*sides[1][0], *sides[1][1]]
         both = [_changes(*(side[i] for side in sides)) for i in (0, 1)]
         harm = np.array([True] * len(both[0]) + [False] * len(both[1]))
-        changes = np.array([*both[0], *both[1]])
+        changes = np.array([change for pairs in both for change, _ in pairs])
 
         def difference(weights: NDArray[np.float64]) -> NDArray[np.float64]:
             with np.errstate(invalid="ignore", divide="ignore"):  # a resample without one side
@@ -131,7 +130,7 @@ class Recovered:
             float(difference(np.ones((1, len(changes))))[0]),
             len(changes),
             difference,
-            clusters=[rate.goal_id for rate in every],
+            clusters=[goal for pairs in both for _, goal in pairs],
             unit="share",
             range=(-2.0, 2.0),
             floor=NO_CHANGE,
@@ -273,5 +272,10 @@ def _open(condition: Condition, label: str) -> list[Rate]:
     return open_rates(rates(condition.items, label))
 
 
-def _changes(after: Sequence[Rate], before: Sequence[Rate]) -> list[float]:
-    return [(a.value or 0.0) - (b.value or 0.0) for a, b in zip(after, before, strict=True)]
+def _changes(after: Sequence[Rate], before: Sequence[Rate]) -> list[tuple[float, str]]:
+    """Return change and request of every row and depth that was scored both times."""
+    return [
+        (a.value - b.value, b.goal_id)
+        for a, b in zip(after, before, strict=True)
+        if a.value is not None and b.value is not None
+    ]

@@ -98,13 +98,15 @@ def more_paths(
     return found
 
 
-def measurements(items: Sequence[Item], prefill: str, *, name: str = NAME) -> list[Measurement]:
+def measurements(
+    items: Sequence[Item], prefill: str, *, name: str = NAME, seed: int = 0
+) -> list[Measurement]:
     """Return the adaptive figures, each labelled as biased, and the paths of a row and depth."""
     figures = []
     for label, short in RATES.items():
         own = open_rates(rates(items, label, prefill))
         if own:
-            figure = over_depths(f"{name}/adaptive/{short}", own)
+            figure = over_depths(f"{name}/adaptive/{short}", own, seed=seed)
             said = "; ".join(part for part in (BIASED, figure.reason) if part)
             figures.append(replace(figure, reason=said))
     return [*figures, _paths(items, prefill, f"{name}/adaptive/paths")]

@@ -73,7 +73,7 @@ def _adaptive(asking: Asking, found: Asked) -> dict[str, Any]:
         seed=asking.seed,
     )
     return {
-        "measurements": adaptive.measurements(items, main),
+        "measurements": adaptive.measurements(items, main, seed=asking.seed),
         "tables": {"course_correction_adaptive": adaptive.table(items, main)},
         "labels": adaptive.labels(),
         "how": [

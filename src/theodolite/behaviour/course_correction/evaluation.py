@@ -19,6 +19,7 @@ from theodolite.behaviour.course_correction.asking import (
 from theodolite.behaviour.course_correction.figures import figures
 from theodolite.behaviour.course_correction.prefixes import Prefix
 from theodolite.behaviour.course_correction.scoring import Item
+from theodolite.behaviour.course_correction.tables import tables as tables_of
 from theodolite.errors import ConfigError
 from theodolite.judging.correction import CORRECTED
 from theodolite.measure.agreement import agreement, cohen_kappa
@@ -71,7 +72,7 @@ def result_of(
         *_agreement(items, name),
         *survival.measurements(items, name),
     ]
-    tables = {**scoring.tables(items), "course_correction_survival": survival.table(items)}
+    tables = {**tables_of(items), "course_correction_survival": survival.table(items)}
     if facts:
         tables["course_correction_template"] = list(facts)
     return PanelResult(

@@ -9,8 +9,9 @@ from theodolite.behaviour.course_correction.scoring import (
     NEW_TURN,
     OWN_WORDS,
     Item,
-    curve,
+    main_prefill,
 )
+from theodolite.behaviour.course_correction.tables import curve
 from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.judging.correction import OUTCOMES
 from theodolite.measure.intervals import proportion
@@ -33,7 +34,7 @@ def figures(items: Sequence[Item], survival: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _curve(items: Sequence[Item]) -> Figure:
-    main = items[0].prefill
+    main = main_prefill(items)
     rows = curve(items, main)
     series = [_series(rows, label, name) for label, name in NAMES.items()]
     if main != NEW_TURN and any(item.prefill == NEW_TURN for item in items):
@@ -66,9 +67,10 @@ def _series(rows: Sequence[Mapping[str, Any]], label: str, name: str) -> Series:
 
 def _outcomes(items: Sequence[Item]) -> Figure:
     series: dict[str, Any] = {}
+    main = main_prefill(items)
     for label, name in NAMES.items():
         own = [i for i in items if i.label == label and not i.saturated]
-        own = [i for i in own if i.prefill == items[0].prefill]
+        own = [i for i in own if i.prefill == main]
         if own:
             series[name.split(" ")[0]] = [
                 proportion(

@@ -61,7 +61,8 @@ def check_open_turn(model: LanguageModel, prefill: str, template: str = CHAT) ->
         template: `chat`, or `plain` for a model that has no chat template.
 
     Returns: `template_hash`, `skeleton` (the rendered chat with placeholders), `open_turn`, `bos`
-        (leading BOS tokens) and `round_trip` (the ids of the begun part end the prompt).
+        (leading BOS tokens) and `round_trip` (the ids of the begun part are proven to end the
+        prompt; elsewhere they do not).
 
     Raises:
         ConfigError: the model has no chat template and `plain` was not asked for, or its template
@@ -97,7 +98,7 @@ def check_open_turn(model: LanguageModel, prefill: str, template: str = CHAT) ->
         "skeleton": encoded.text.replace(_REQUEST, "{request}").replace(_BEGUN, "{begun}"),
         "open_turn": open_turn,
         "bos": _leading(encoded.ids, model.tokenizer.bos_token_id),
-        "round_trip": True,
+        "round_trip": open_turn,
     }
     if open_turn:
         _prove_open(model, encoded.text, encoded.ids)

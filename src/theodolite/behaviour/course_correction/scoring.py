@@ -12,8 +12,9 @@ words, in which nothing is corrected.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +23,7 @@ from theodolite.data.prompts import BENIGN, HARMFUL
 from theodolite.judging.correction import CORRECTED, OUTCOMES
 from theodolite.measure.closed_form import Floats
 from theodolite.measure.intervals import mean, proportion, resampled
-from theodolite.measure.measurement import Floor, Measurement, not_measured
+from theodolite.measure.measurement import Floor, Measurement, Unscored, not_measured
 from theodolite.measure.paired import paired_difference
 
 METHOD_VERSION: Final = 2
@@ -220,14 +221,15 @@ def over_depths(name: str, found: Sequence[Rate], *, seed: int = 0) -> Measureme
 
     Where all rows do the same, resampling says nothing: a Wilson interval over requests is given.
     """
-    result = _statistic(name, found, lambda shares: shares.mean(axis=1), seed)
+    result = _statistic(name, found, _mean, seed)
     known = _scored(found)
     if result.value not in (0.0, 1.0) or len({rate.value for rate in known}) > 1:
         return result
     requests = sorted({rate.goal_id for rate in known})
     alike = proportion(name, [bool(result.value)] * len(requests))
-    why = None if result.floor is not None else "no floor was given"
-    return replace(result, low=alike.low, high=alike.high, method=alike.method, reason=why)
+    why = [_missing(found), None if result.floor is not None else "no floor was given"]
+    reason = "; ".join(part for part in why if part) or None
+    return replace(result, low=alike.low, high=alike.high, method=alike.method, reason=reason)
 
 
 def worst(name: str, found: Sequence[Rate], *, seed: int = 0) -> Measurement:
@@ -239,8 +241,8 @@ def gap(
     name: str, harmful: Sequence[Rate], benign: Sequence[Rate], *, seed: int = 0
 ) -> Measurement:
     """Return how much more often harmful replies are corrected than good ones are broken off."""
-    if not harmful or not benign:
-        return not_measured(name, "share", "it needs harmful and benign replies")
+    if not _scored(harmful) or not _scored(benign):
+        return not_measured(name, "share", "it needs scored replies of both kinds")
     both = [*_scored(harmful), *_scored(benign)]
     side = np.array([True] * len(_scored(harmful)) + [False] * len(_scored(benign)))
 
@@ -251,6 +253,7 @@ def gap(
         )
         return np.asarray(first - second)
 
+    (low, high), (least, most) = (_bounds(side, _mean) for side in (harmful, benign))
     return resampled(
         name,
         float(difference(np.ones((1, len(both))))[0]),
@@ -260,6 +263,7 @@ def gap(
         unit="share",
         range=(-1.0, 1.0),
         floor=CONSTANT,
+        unscored=_unscored([*harmful, *benign], (low - most, high - least)),
         seed=seed,
     )
 
@@ -340,59 +344,6 @@ def effect(items: Sequence[Item], way: str, label: str, name: str) -> Measuremen
     )
 
 
-def curve(items: Sequence[Item], prefill: str = CONTINUE) -> list[dict[str, Any]]:
-    """Return one row per label and depth: rate, interval, floor, n and requests."""
-    table = []
-    for label, short in RATES.items():
-        found = rates(items, label, prefill)
-        for k in depths(found):
-            open_, every = open_rates(found), at_depth("", found, k)
-            point = at_depth("", open_, k)
-            table.append(
-                {
-                    "label": label,
-                    "rate": short,
-                    "k": k,
-                    "prefill": prefill,
-                    "value": point.value,
-                    "low": point.low,
-                    "high": point.high,
-                    "floor": None if point.floor is None else point.floor.value,
-                    "n": point.n,
-                    "requests": point.n_clusters,
-                    "saturated": sum(r.k == k and r.saturated for r in found),
-                    "with_saturated": every.value,
-                }
-            )
-    return table
-
-
-def tables(items: Sequence[Item]) -> dict[str, list[dict[str, Any]]]:
-    """Return the tables: the curve of each prefill, and one row per continuation without text."""
-    used = dict.fromkeys(item.prefill for item in items)
-    return {
-        "course_correction_curve": [row for prefill in used for row in curve(items, prefill)],
-        "course_correction_by_category": by_category(items),
-        "course_correction_items": [asdict(i) | {"corrected": i.corrected} for i in items],
-    }
-
-
-def by_category(items: Sequence[Item]) -> list[dict[str, Any]]:
-    """Return the mean rate of each category over its rows and depths."""
-    table: list[dict[str, Any]] = []
-    for label, short in RATES.items():
-        own = [i for i in items if i.label == label and not i.saturated and i.category]
-        for category in dict.fromkeys(item.category for item in own):
-            found = rates([i for i in own if i.category == category], label)
-            if found:
-                point = over_depths("", found)
-                facts: Mapping[str, Any] = {
-                    key: getattr(point, key) for key in ("value", "low", "high", "n")
-                }
-                table.append({"label": label, "category": category, "rate": short, **facts})
-    return table
-
-
 def _scored(found: Iterable[Rate]) -> list[Rate]:
     return [rate for rate in found if rate.value is not None]
 
@@ -428,7 +379,6 @@ def _statistic(
     if floor is None and len(own) == len(known):
         level = float(reduce(_shares(one, known, floor=True))[0])
         floor = Floor(OWN_WORDS, level)
-    missing = len(found) - len(known)
     return resampled(
         name,
         float(reduce(_shares(one, known))[0]),
@@ -438,9 +388,36 @@ def _statistic(
         unit=unit,
         range=range,
         floor=floor,
+        unscored=_unscored(found, (None, None) if range is None else _bounds(found, reduce)),
         seed=seed,
-        reason=f"{missing} rows could not be scored" if missing else None,
+        reason=_missing(found),
     )
+
+
+def _mean(shares: Floats) -> Floats:
+    return np.asarray(shares.mean(axis=1))
+
+
+def _missing(found: Sequence[Rate]) -> str | None:
+    """Say how many rows and depths have no verdict; None where all have one."""
+    missing = len(found) - len(_scored(found))
+    return f"{missing} rows could not be scored" if missing else None
+
+
+def _bounds(found: Sequence[Rate], reduce: Callable[[Floats], Floats]) -> tuple[float, float]:
+    """Return a statistic that never falls as a share rises, were unscored rows all 0 or all 1."""
+
+    def filled(end: float) -> float:
+        rows = [rate if rate.value is not None else replace(rate, value=end) for rate in found]
+        return float(reduce(_shares(np.ones((1, len(rows))), rows))[0])
+
+    return filled(0.0), filled(1.0)
+
+
+def _unscored(found: Sequence[Rate], bounds: tuple[float | None, float | None]) -> Unscored | None:
+    """Return the rows without a verdict and the bounds they leave; None where all have one."""
+    reasons = Counter(rate.reason or "no verdict" for rate in found if rate.value is None)
+    return Unscored(reasons.total(), dict(sorted(reasons.items())), *bounds) if reasons else None
 
 
 def _floor(found: Sequence[Rate]) -> Floor | None:

@@ -11,12 +11,12 @@ from theodolite.behaviour.course_correction.scoring import (
     RATES,
     SUPPRESSED,
     Item,
-    curve,
     effect,
     open_rates,
     over_depths,
     rates,
 )
+from theodolite.behaviour.course_correction.tables import curve
 from theodolite.data.prompts import BENIGN
 from theodolite.measure.measurement import Measurement
 

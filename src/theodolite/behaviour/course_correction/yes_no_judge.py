@@ -52,7 +52,7 @@ def judged_by_yes_no(
         row = {"own": own, "request": prefix.prompt.request, "begun": prefix.text}
         key = content_key(item.id, own)
         keys.append(key)
-        if item.outcome != "empty":
+        if item.outcome not in (None, "empty"):  # a sample that failed has nothing to judge
             asked[key] = row
     if progress is not None:
         progress.start("judge", len(asked))
