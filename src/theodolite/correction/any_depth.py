@@ -23,6 +23,8 @@ from theodolite.judging.refusal import score_refusal
 from theodolite.providers.requests import CLOSED
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from inspect_ai.model import Model
 
 EVERY: Final = 32
@@ -45,8 +47,7 @@ def any_depth(every: int = EVERY) -> Solver:
         ConfigError: `every` is below 1.
         CapabilityError: the model is not local: its turn cannot be closed and opened again.
     """
-    if every < 1:
-        raise ConfigError(f"every is {every}.", fix="Give 1 or more.")
+    check_every(every)
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         from theodolite.providers.theodolite import TheodoliteAPI
@@ -54,25 +55,65 @@ def any_depth(every: int = EVERY) -> Solver:
         model = get_model()
         api = model.api
         if not isinstance(api, TheodoliteAPI):
-            raise CapabilityError(
-                "The any-depth defence on this model",
-                "its provider decides itself how an assistant's turn is put",
-                "Use a local model (theodolite/REF)",
-            )
+            raise not_local()
         begun = [message for message in state.messages if message.role == "assistant"][-1:]
         begun = begun if begun and state.messages[-1] is begun[0] else []
         turns = state.messages[: len(state.messages) - len(begun)]
         before = begun[0].text if begun else ""
         state = await generate(state)
         whole = before + state.output.completion
-        for depth, text in depths_of(api.model.tokenizer, whole, len(before), every):
-            branch = [*turns, _closed(text)]
-            if await _refuses(model, branch, state.user_prompt.text):
-                return await _replaced(state, model, branch, depth)
+
+        async def probe(branch: list[ChatMessage]) -> str:
+            config = GenerateConfig(max_tokens=PROBE, temperature=0.0)
+            return (await model.generate(branch, config=config)).completion
+
+        where = (turns, whole, len(before), every)
+        found = await first_refusal(api.model.tokenizer, *where, state.user_prompt.text, probe)
+        if found is not None:
+            return await _replaced(state, model, *found)
         state.metadata[RECORD] = None
         return state
 
     return solve
+
+
+def check_every(every: int) -> None:
+    """Refuse a distance between branches below 1; raises ConfigError."""
+    if not isinstance(every, int) or every < 1:
+        raise ConfigError(f"every is {every}.", fix="Give 1 or more.")
+
+
+def not_local() -> CapabilityError:
+    """Return the error for a model whose turn cannot be closed and opened again."""
+    return CapabilityError(
+        "The any-depth defence on this model",
+        "its provider decides itself how an assistant's turn is put",
+        "Use a local model (theodolite/REF)",
+    )
+
+
+async def first_refusal(
+    tokenizer: Any,
+    turns: Sequence[ChatMessage],
+    reply: str,
+    begin: int,
+    every: int,
+    request: str,
+    probe: Callable[[list[ChatMessage]], Awaitable[str]],
+) -> tuple[int, list[ChatMessage]] | None:
+    """Return the first branch in which the model refuses, with its depth; None where none does.
+
+    Args:
+        tokenizer, reply, begin, every: as for `depths_of`.
+        turns: before the reply.
+        request: that it answers.
+        probe: asks the model what it says in a fresh turn behind a branch's.
+    """
+    for depth, text in depths_of(tokenizer, reply, begin, every):
+        branch = [*turns, _closed(text)]
+        if score_refusal(await probe(branch), request).label == REFUSAL:
+            return depth, branch
+    return None
 
 
 def depths_of(tokenizer: Any, reply: str, begin: int, every: int) -> list[tuple[int, str]]:
@@ -95,15 +136,8 @@ def _closed(text: str) -> ChatMessage:
     return ChatMessageAssistant(content=text, metadata={"theodolite": CLOSED})
 
 
-async def _refuses(model: Model, branch: list[ChatMessage], request: str) -> bool:
-    """Return whether the model refuses in a fresh turn behind what it has written."""
-    config = GenerateConfig(max_tokens=PROBE, temperature=0.0)
-    said = (await model.generate(branch, config=config)).completion
-    return score_refusal(said, request).label == REFUSAL
-
-
 async def _replaced(
-    state: TaskState, model: Model, branch: list[ChatMessage], depth: int
+    state: TaskState, model: Model, depth: int, branch: list[ChatMessage]
 ) -> TaskState:
     """Return the sample with the fresh turn's reply, at the length of the task's own."""
     state.output = await model.generate(branch, config=GenerateConfig(temperature=0.0))

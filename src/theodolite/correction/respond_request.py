@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.correction.perspective_taking.registry import (
     ALIASES,
+    METHODS,
     Entry,
     make_solver,
     method_named,
 )
 from theodolite.correction.perspective_taking.setting import Caps, Clean, Setting
 from theodolite.correction.perspective_taking.wording import ENGLISH, check_choice
+from theodolite.correction.respond_any_depth import ANY_DEPTH, ENTRY, check_any_depth
 from theodolite.data.catalogue import identify
 from theodolite.data.prompts import Prompt, PromptSet, shown
 from theodolite.data.readers import read_prompts
@@ -47,6 +49,7 @@ class RespondRequest(ModelRequest):
 
     Args:
         method: how answers are rewritten, by name; `pet` and `shap` are short for two of them.
+            `any_depth` replaces those that a fresh turn refuses, on local models.
         prompt: one prompt.
         prompts: a file of prompts instead: .jsonl, .json, .csv, .tsv, .parquet or .txt.
         limit: the first so many of the file.
@@ -98,8 +101,9 @@ class RespondRequest(ModelRequest):
 
     @property
     def entry(self) -> Entry:
-        """What the registry says of the method; raises ConfigError where there is no such one."""
-        return method_named(self.method)
+        """What is known of the method; raises ConfigError where there is no such one."""
+        check_choice("method", self.name, (*METHODS, ANY_DEPTH))
+        return ENTRY if self.method == ANY_DEPTH else method_named(self.method)
 
     @property
     def rewrites(self) -> bool:
@@ -148,13 +152,19 @@ def work_of(request: RespondRequest) -> Work:
             range, or an option has no effect.
         DataError: the prompts cannot be read or used; names file, line and field.
         ScorerUnavailable: the tool's package, weights or key are missing.
+        CapabilityError: the method needs a local model.
     """
     _check_numbers(request)
     options = _options(request)
     prompts = prompts_of(request)
     _check_pairs(request)
     tool = _tool(request)
-    solver = make_solver(request.name, setting=request.setting(tool), tool=tool, **options)
+    setting = request.setting(tool)
+    if request.method == ANY_DEPTH:
+        check_any_depth(request)
+        solver = request.entry.factory()(setting=setting, **options)
+    else:
+        solver = make_solver(request.name, setting=setting, tool=tool, **options)
     return Work(request, prompts, solver, tool, _inputs(request))
 
 
