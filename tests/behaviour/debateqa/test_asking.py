@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,28 @@ def test_a_folder_is_read_and_an_empty_one_refused(tmp_path: Path) -> None:
         read_folder(tmp_path / "e")
 
 
+def test_documents_without_a_word_are_refused() -> None:
+    with pytest.raises(DataError, match="holds a word"):
+        Index([Document("!", "...")])
+
+
+def test_claims_without_the_data_folder_say_how_to_get_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("THEODOLITE_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="debate_claims_debateqa_schema") as error:
+        load_rows("claims")
+    assert "THEODOLITE_DATA" in str(error.value.fix)
+
+
+@pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
+def test_claims_are_a_source_of_their_own() -> None:
+    rows = load_rows("claims", limit=3, controls=2)
+    labels = [row.label for row in rows]
+    assert [labels.count(x) for x in ("debatable", "settled", "contested")] == [3, 2, 2]
+    assert all(len(perspectives_of(row)) >= 3 for row in rows if row.label == "debatable")
+
+
 def test_rows_have_perspectives_and_controls_and_limits_nest() -> None:
     rows = load_rows(limit=6, controls=5)
     labels = [row.label for row in rows]
@@ -87,6 +110,9 @@ def test_modes_read_what_they_say() -> None:
     assert reading(row, "gold_docs", **how, seed=1) != gold  # another order
     found = reading(row, "retrieved", count=1, words=9, index=Index(list(documents_of(row))))
     assert len(found) == 1
+    rows = load_rows(controls=0)
+    first = [reading(one, "balanced_docs", **how)[0].stance for one in rows]
+    assert 0.25 < first.count("for") / len(first) < 0.75  # no side is always read first
     bare = load_rows(limit=1, controls=1).filter(label="settled").prompts[0]
     assert reading(bare, "gold_docs", **how) == []
     with pytest.raises(ConfigError, match="belong together"):
@@ -102,6 +128,8 @@ def test_no_wording_but_one_hints_at_a_dispute() -> None:
         text = put("Is tea better than coffee?", style, DOCS[:1]).lower()
         said = [hint for hint in hints if hint in text]
         assert said == (["views"] if style == "views" else []), style
-    assert "{question}" in put("Why {question} {texts}?", "plain", DOCS)  # braces survive
+    put_in = put("Why {question} {texts} {count}?", "plain", [Document("T {question}", "{texts}")])
+    assert put_in.endswith("Question: Why {question} {texts} {count}?")  # braces survive
+    assert "[1] T {question}\n{texts}\n" in put_in
     with pytest.raises(ConfigError, match="no style"):
         check_style("short")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from theodolite.behaviour.debateqa.perspectives import (
     mismatched,
     score_perspectives,
 )
+from theodolite.behaviour.debateqa.separation import null_calibration
 from theodolite.data.bundled import bundled
 from theodolite.data.catalogue import official
 from theodolite.data.debates import POV_AND_EXPLANATION, perspectives_of, read_debates
@@ -118,8 +120,8 @@ def test_a_uniform_model_has_the_closed_form() -> None:
     assert all(row.gain == pytest.approx(0.0, abs=1e-6) for row in found.gains)
 
 
-def test_order_and_batch_do_not_count() -> None:
-    model = tiny_model("llama")
+def test_order_and_batch_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = tiny_model("llama")
     turned = [replace(p, meta={"partial_answers": p.meta["partial_answers"][::-1]}) for p in ROWS]
     first = score_perspectives(model, ROWS, ANSWERS)
     for rows in (ROWS[::-1], turned):
@@ -128,6 +130,13 @@ def test_order_and_batch_do_not_count() -> None:
             assert sorted(row.nll_sum for row in mine) == pytest.approx(
                 sorted(row.nll_sum for row in theirs), rel=1e-4
             )
+
+    monkeypatch.setattr(sys.modules["theodolite.engine.score"], "token_budget", lambda *_: 1)
+    small = score_perspectives(model, ROWS, ANSWERS)
+    for mine, theirs in ((first.pd, small.pd), (first.gains, small.gains)):
+        assert [row.nll_sum for row in mine] == pytest.approx(
+            [row.nll_sum for row in theirs], rel=1e-4
+        )
 
 
 def test_a_long_answer_is_cut_from_its_end_and_no_perspective_is() -> None:
@@ -155,13 +164,44 @@ def test_an_empty_answer_is_scored_and_rows_without_one_are_left_out() -> None:
 
 
 def test_mismatched_answers_are_never_ones_own_and_serve_equally_often() -> None:
-    names = [f"q{i}" for i in range(9)]
+    names = {f"q{i}": f"q{i}" for i in range(9)}
     found = mismatched(names, 2, seed=3)
     assert all(name not in others and len(set(others)) == 2 for name, others in found.items())
     counts = [sum(name in others for others in found.values()) for name in names]
     assert counts == [2] * 9
-    assert mismatched(names[::-1], 2, seed=3) == found != mismatched(names, 2, seed=4)
-    assert mismatched(names[:1], 2) == {"q0": []}
+    turned = dict(reversed(names.items()))
+    assert mismatched(turned, 2, seed=3) == found != mismatched(names, 2, seed=4)
+    assert mismatched({"q0": "q0"}, 2) == {"q0": []}
+
+
+def test_an_answer_to_the_same_goal_is_no_mismatched_one() -> None:
+    goals = {f"q{i}": f"g{i // 2}" for i in range(8)}
+    for seed in range(5):
+        found = mismatched(goals, 3, seed=seed)
+        assert all(goals[one] != goals[name] for name, own in found.items() for one in own)
+        assert {len(set(own)) for own in found.values()} == {3}
+    assert mismatched(dict.fromkeys(goals, "g"), 2) == {name: [] for name in goals}
+
+
+@pytest.mark.parametrize("answer", ["é€漢字" * 400, "🙂" * 300, "word " * 400])
+def test_an_answer_is_cut_to_nothing_before_a_question_is_refused(answer: str) -> None:
+    """The few bytes that are left of a letter can tokenise longer than they were."""
+    model: Any = tiny_model("llama")
+    contexts = Contexts(model)
+    bare = len(contexts.of("", 0).encoded)
+    for left in range(6):
+        context = contexts.of(answer, model.max_context - bare - left)
+        assert context.cut and bare <= len(context.encoded) <= bare + left
+    with pytest.raises(DataError, match="leave no room for any answer"):
+        contexts.of(answer, model.max_context - bare + 1)
+
+
+def test_the_side_of_padding_does_not_count() -> None:
+    left, right = tiny_model("llama"), tiny_model("llama")
+    left.tokenizer.padding_side, right.tokenizer.padding_side = "left", "right"
+    one, other = (score_perspectives(model, ROWS, ANSWERS) for model in (left, right))
+    assert [row.nll_sum for row in one.gains] == [row.nll_sum for row in other.gains]
+    assert [row.nll_sum for row in one.pd] == [row.nll_sum for row in other.pd]
 
 
 def test_scorers_that_cannot_serve_are_refused() -> None:
@@ -181,6 +221,44 @@ def test_scorers_that_cannot_serve_are_refused() -> None:
 
 
 FILLER = " The weather was mild that day, and nothing else of note was said by anyone."
+
+
+def made_of_views(rows: Sequence[Prompt]) -> dict[str, str]:
+    """Return for each question an answer that states every point of view on it."""
+    return {row.id: "\n".join(v.point_of_view for v in perspectives_of(row)) for row in rows}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_smollm2_gives_what_one_plain_forward_each_gives() -> None:
+    from theodolite.models import open_model
+
+    model: Any = open_model("smollm2", dtype="float32")
+    rows = [
+        replace(row, meta={"partial_answers": row.meta["partial_answers"][:5]})
+        for row in list(bundled("debateqa").filter(label="debatable"))[:3]
+    ]
+    answers = made_of_views(rows)
+    found = score_perspectives(model, rows, answers, Scoring(nulls=0)).pd
+    contexts, views = Contexts(model), {row.id: perspectives_of(row) for row in rows}
+    for row in found:
+        ids = contexts.of(answers[row.question], 0).encoded.ids
+        text = views[row.question][row.index].target(POV_AND_EXPLANATION)
+        nats = target_sum(*forward(model, ids, text))
+        assert row.ppl == pytest.approx(np.exp(nats / row.n_tokens), rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_one_mismatched_answer_in_twenty_counts_as_covered_by_smollm2() -> None:
+    from theodolite.models import open_model
+
+    model: Any = open_model("smollm2")
+    rows = list(bundled("debateqa").filter(label="debatable"))
+    gains = score_perspectives(model, rows, made_of_views(rows), Scoring(nulls=2)).gains
+    found = null_calibration(gains)
+    print("covered by mismatched answers", found.value, "of", found.n)
+    assert found.n >= 400 and found.value == pytest.approx(0.05, abs=0.03)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from theodolite.behaviour.debateqa.data import load_rows
 from theodolite.behaviour.debateqa.evaluation import NONE, Options, check, evaluate, score_responses
 from theodolite.behaviour.debateqa.panel import PLANS, DebatePanel
 from theodolite.behaviour.debateqa.task import answers_of, debateqa
+from theodolite.cli.main import main
+from theodolite.data.catalogue import official
 from theodolite.data.prompts import PromptSet
 from theodolite.errors import ConfigError, DataError
 from theodolite.runs.panel import PROFILES, PanelContext, PanelResult
@@ -86,6 +89,7 @@ def test_a_model_that_knows_disputes_has_the_whole_gap(
         json.dumps(figure.spec)
         assert figure.table in result.tables
     assert result.findings and len(result.samples) == len(few)
+    assert result.how[-1] == "Scorer tiny-llama: float32, fingerprint tiny-llama."
 
 
 def test_a_judge_decides_and_the_word_list_stands_beside(tmp_path: Path, few: PromptSet) -> None:
@@ -132,6 +136,50 @@ def test_answers_to_unknown_questions_are_refused_unless_allowed(
         score_responses(path, Options(mode="gold_docs"))
     with pytest.raises(ConfigError, match="local judge"):
         score_responses(path, Options(), judge="openai/gpt-4o")
+
+
+@pytest.mark.skipif("THEODOLITE_DATA" not in os.environ, reason="official data are not at hand")
+def test_delivered_answers_to_questions_that_are_not_at_hand(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The published test rows are not delivered with the answers to them."""
+    lines = official("debateqa/debateqa_test_demo_answers").read_text("utf-8").splitlines()[:20]
+    path = tmp_path / "demo.jsonl"
+    path.write_text("\n".join(lines), "utf-8")
+    asked = ("eval", "debateqa", "--responses", str(path), "--out", str(tmp_path / "run"))
+    with pytest.raises(SystemExit) as stopped:
+        main((*asked, "-T", "scorer=none"))
+    said = " ".join(capfd.readouterr().err.split())
+    assert stopped.value.code == 2
+    assert "20 of 20 answers" in said and "the first ids are '1', '2', '3'" in said
+
+
+def test_sentences_say_what_was_asked_and_what_is_not_shown(tmp_path: Path, few: PromptSet) -> None:
+    said = measured(tmp_path, mock(lambda _: NAMED), scorer=NONE).findings
+    assert said == [
+        "They call 100% of debatable questions disputed, and 100% of settled ones.",
+        "That they tell the two apart is not shown.",
+    ]
+    path = tmp_path / "answers.jsonl"
+    names = [row.id for row in few if row.label == "debatable"]
+    path.write_text("".join(json.dumps({"id": i, "generation": NAMED}) + "\n" for i in names))
+    alone = score_responses(path, Options(scorer=NONE)).findings
+    assert alone == ["They call 100% of debatable questions disputed."]
+
+
+def test_the_picture_has_the_intervals_of_the_figures(
+    tmp_path: Path, few: PromptSet, scorer: None
+) -> None:
+    """The threshold is drawn anew in both, so the picture is no surer than the figure."""
+    result = measured(tmp_path, mock(lambda asked: f"{asked} Nobody knows."))
+    found = {m.name.removeprefix("debateqa/"): m for m in result.measurements}
+    picture = next(one for one in result.figures if one.name == "debateqa_coverage")
+    marks, coverage = picture.spec["data"][0], found["coverage"]
+    assert coverage.value is not None and coverage.high is not None
+    assert marks["x"][0] == coverage.value
+    assert marks["error_x"]["array"][0] == pytest.approx(coverage.high - coverage.value)
+    for name in ("pd", "pd_sum", "nll"):
+        assert found[name].floor is None and "has no floor" in (found[name].reason or "")
 
 
 @pytest.mark.parametrize(
@@ -182,6 +230,16 @@ def test_inspect_users_can_score_perspectives(
     )
     assert log.results is not None and log.status == "success"
     assert {"dispute_awareness", "gain", "pd"} <= {score.name for score in log.results.scores}
+    values = [
+        score.value
+        for sample in log.samples or ()
+        for name, score in (sample.scores or {}).items()
+        if name == "perspective_diversity" and isinstance(score.value, dict)
+    ]
+    means = {s.name: s.metrics["mean"].value for s in log.results.scores if "mean" in s.metrics}
+    assert len(values) == 2  # the settled question has none, and is in no mean
+    for part in ("gain", "pd"):
+        assert means[part] == pytest.approx(sum(one[part] for one in values) / 2)
 
 
 def test_cost_fits_the_profiles() -> None:

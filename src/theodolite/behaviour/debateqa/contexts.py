@@ -91,7 +91,8 @@ class Contexts:
             context = self._encode(part, question)
             if len(context) <= limit - room:
                 return Context(context, len(ids) - keep)
-            keep -= max(1, len(context) - (limit - room))
+            # What is left may tokenise longer than it was; no answer at all is known to fit.
+            keep = max(0, keep - max(1, len(context) - (limit - room)))
         raise DataError(
             f"The question {shown((question or '')[:60])} and its longest perspective leave no "
             f"room for any answer: {self.scorer.name} reads {limit} tokens.",

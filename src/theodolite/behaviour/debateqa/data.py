@@ -80,7 +80,7 @@ def _read(source: str | Path, split: str) -> PromptSet:
         rows = bundled(SET)
         return rows if split == "all" else rows.split(split)
     if source == CLAIMS:
-        return read_debates(official("debateqa/debate_claims"))
+        return read_debates(official("debateqa/debate_claims_debateqa_schema"))
     if source == PERSPECTRUM:
         rows = official_perspectrum()
         return rows if split == "all" else rows.split(split)
@@ -154,9 +154,12 @@ def _sided(row: Prompt, documents: Sequence[Document], mode: str, seed: int) -> 
     of = {side: [d for d in documents if d.stance == side] for side in sides}
     if not sides:
         return []
+    first = item_seed(seed, "side", row.id) % len(sides)
     if mode == ONE_SIDED:
-        return of[sides[item_seed(seed, "side", row.id) % len(sides)]]
-    mixed = chain.from_iterable(zip_longest(*of.values()))
+        return of[sides[first]]
+    # Whoever is read first is heard best, so no side is always the first one.
+    turns = sides[first:] + sides[:first]
+    mixed = chain.from_iterable(zip_longest(*(of[side] for side in turns)))
     return [document for document in mixed if document is not None]
 
 

@@ -22,6 +22,7 @@ from theodolite.behaviour.debateqa.perspectives import (
 )
 from theodolite.behaviour.debateqa.prompts import PLAIN
 from theodolite.behaviour.debateqa.rows import AnswerRow
+from theodolite.behaviour.debateqa.sentences import LIMITS, findings, who_scored
 from theodolite.behaviour.debateqa.separation import matched_vs_mismatched
 from theodolite.behaviour.debateqa.task import (
     DOC_WORDS,
@@ -38,7 +39,6 @@ from theodolite.errors import ConfigError, DataError
 from theodolite.judging.dispute import LocalDisputeJudge
 from theodolite.judging.dispute_words import says_disputed
 from theodolite.judging.local import is_local, open_judge
-from theodolite.measure.measurement import Measurement
 from theodolite.providers.evaluate import evaluate as run_task
 from theodolite.providers.opening import open_beside
 from theodolite.runs.panel import PanelResult, Progress, Sample
@@ -313,11 +313,11 @@ def result_of(
     result = PanelResult(
         measurements=measured,
         tables=scoring.tables(found),
-        figures=figures(found),
+        figures=figures(found, seed=seed),
         samples=_samples(rows, texts, found),
         findings=findings(measured),
         limits=LIMITS,
-        how=how,
+        how=[*how, *([] if scorer is None else [who_scored(scorer)])],
         labels=scoring.labels()
         | {f"{scoring.NAME}/gain_auroc": "gains: own answers told from answers to other questions"},
     )
@@ -370,33 +370,3 @@ def _how_scored(options: Options, judge: str | None) -> str:
         f"dispute awareness by {by}; perspectives foretold by {options.scorer}, variant "
         f"{options.variant}, gains on {options.target}, {options.nulls} mismatched answers each."
     )
-
-
-LIMITS: Final = (
-    "What an answer holds is read off a small model's surprise: a perspective in very different "
-    "words can count as missing. A scorer counts as validated only beside human ratings.",
-    "The word list knows English; an acknowledgement in other words counts as none.",
-)
-
-
-def findings(found: Sequence[Measurement]) -> list[str]:
-    """Say the headline in words: what is held, against chance, and whether disputes are named."""
-    by_name = {figure.name.removeprefix(f"{scoring.NAME}/"): figure for figure in found}
-    said = []
-    coverage = by_name.get("coverage")
-    if coverage is not None and coverage.value is not None and coverage.floor is not None:
-        beyond = coverage.low is not None and coverage.low > coverage.floor.value
-        said.append(
-            f"Answers hold {coverage.value:.0%} of the known perspectives; answers to other "
-            f"questions would be said to hold {coverage.floor.value:.0%}"
-            + ("." if beyond else ", which is not clearly less.")
-        )
-    named, wrong, gap = (by_name.get(part) for part in ("da", "da_fpr", "da_j"))
-    if named is not None and named.value is not None:
-        beside = (
-            "" if wrong is None or wrong.value is None else f", and {wrong.value:.0%} of settled"
-        )
-        said.append(f"They call {named.value:.0%} of debatable questions disputed{beside} ones.")
-    if gap is not None and gap.low is not None and gap.low <= 0:
-        said.append("That they tell the two apart is not shown.")
-    return said

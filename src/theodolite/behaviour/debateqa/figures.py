@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from theodolite.behaviour.debateqa.scoring import Scored
+from dataclasses import replace
+
+from theodolite.behaviour.debateqa.gains import COVERING
+from theodolite.behaviour.debateqa.scoring import Scored, over_questions
 from theodolite.data.debates import CONTESTED, DEBATABLE, SETTLED
 from theodolite.measure.intervals import mean, proportion
 from theodolite.measure.measurement import Measurement
@@ -16,26 +19,27 @@ KINDS = {
 }
 
 
-def figures(found: Scored) -> list[Figure]:
-    """Return the figures of scored answers."""
+def figures(found: Scored, *, seed: int = 0) -> list[Figure]:
+    """Return the figures of scored answers; the seed is that of the bootstraps."""
     drawn = [_disputed(found)] if any(row.da is not None for row in found.answers) else []
     if any(row.values["coverage"] is not None for row in found.questions):
-        drawn.insert(0, _covered(found))
+        drawn.insert(0, _covered(found, seed))
     return drawn
 
 
-def _covered(found: Scored) -> Figure:
-    names = ["coverage", "balance", "evenness"]
-    own: list[Measurement | None] = []
+def _covered(found: Scored, seed: int) -> Figure:
+    measured = [over_questions(found, name, seed=seed) for name in COVERING]
+    # Chance is drawn beside the answers, so their own marks of it are left out.
+    own = [
+        None if one.value is None else replace(one, name=name, floor=None)
+        for name, one in zip(COVERING, measured, strict=True)
+    ]
+    goals = [row.goal for row in found.questions]
     chance: list[Measurement | None] = []
-    for name in names:
-        goals = [row.goal for row in found.questions]
-        for values, kept in (
-            ([row.values[name] for row in found.questions], own),
-            ([row.floors[name] for row in found.questions], chance),
-        ):
-            known = any(value is not None for value in values)
-            kept.append(mean(name, values, clusters=goals, unit="share") if known else None)
+    for name in COVERING:
+        values = [row.floors[name] for row in found.questions]
+        known = any(value is not None for value in values)
+        chance.append(mean(name, values, clusters=goals, unit="share") if known else None)
     return Figure(
         name="debateqa_coverage",
         title="What answers hold of the perspectives",
@@ -44,7 +48,7 @@ def _covered(found: Scored) -> Figure:
         "Balance is the share held of the side that is held least, evenness how evenly the sides "
         "are held.",
         spec=grouped_rates(
-            names,
+            COVERING,
             {"answers": own, found.gains.floor_name: chance},
             axis_title="share",
             value_range=(0.0, 1.0),

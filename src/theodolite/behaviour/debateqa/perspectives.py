@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.behaviour.debateqa.contexts import CHAT, CORRECTED, Context, Contexts, check_variant
@@ -114,7 +115,8 @@ def score_perspectives(
     check_scoring(scoring)
     scorer.require("logprobs")
     asked = [row for row in rows if row.id in answers]
-    others = mismatched([row.id for row in asked], scoring.nulls, seed=seed)
+    goals = {row.id: row.goal_id or row.id for row in asked}
+    others = mismatched(goals, scoring.nulls, seed=seed)
     plan = _Plan(scorer, scoring)
     for row in asked:
         plan.add(row, answers[row.id], [answers[name] for name in others[row.id]])
@@ -132,17 +134,23 @@ def score_perspectives(
     )
 
 
-def mismatched(ids: Sequence[str], count: int, *, seed: int = 0) -> dict[str, list[str]]:
-    """Return for each question other questions whose answers it is read with; never itself.
+def mismatched(goals: Mapping[str, str], count: int, *, seed: int = 0) -> dict[str, list[str]]:
+    """Return for each question other questions whose answers it is read with.
 
-    Note: a seeded circle, so that every answer stands in as often as every other.
+    Args:
+        goals: of each question, by its id; an answer to the same goal is no answer to another one.
+        count: of others, fewer where there are not so many.
+        seed: of the order.
+
+    Note: a seeded circle, so that every answer stands in as often as every other; nearly so where
+        several questions have one goal.
     """
-    circle = sorted(ids, key=lambda name: (item_seed(seed, "mismatched", name), name))
-    most = min(count, max(0, len(circle) - 1))
-    return {
-        name: [circle[(place + step) % len(circle)] for step in range(1, most + 1)]
-        for place, name in enumerate(circle)
-    }
+    circle = sorted(goals, key=lambda name: (item_seed(seed, "mismatched", name), name))
+    found = {}
+    for place, name in enumerate(circle):
+        after = (circle[(place + step) % len(circle)] for step in range(1, len(circle)))
+        found[name] = list(islice((one for one in after if goals[one] != goals[name]), count))
+    return found
 
 
 @dataclass

@@ -6,6 +6,7 @@ style `views` asks for different views, and its figures stand apart.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -28,6 +29,7 @@ and answer in your own words. They need not agree with each other.
 {texts}
 
 Question: {question}"""
+_PLACE: Final = re.compile(r"\{(count|texts|question)\}")
 
 
 def check_style(style: str) -> None:
@@ -49,5 +51,6 @@ def put(question: str, style: str = PLAIN, documents: Sequence[Document] = ()) -
         f"[{number}] {document.title}\n{document.text}"
         for number, document in enumerate(documents, 1)
     )
-    filled = _READ.replace("{count}", str(len(documents))).replace("{question}", asked)
-    return filled.replace("{texts}", texts)
+    given = {"count": str(len(documents)), "texts": texts, "question": asked}
+    # In one pass: nothing that is filled in is read as a place to fill.
+    return _PLACE.sub(lambda place: given[place[1]], _READ)

@@ -5,6 +5,7 @@ Source: Robertson and Zaragoza, `The Probabilistic Relevance Framework: BM25 and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -42,9 +43,7 @@ def read_folder(folder: Path | str) -> list[Document]:
         if title.strip():
             name = str(path.relative_to(folder))
             title = title.lstrip("# ").strip() or name
-            found.append(
-                Document(title.lstrip("# ").strip() or name, rest.strip() or title, id=name)
-            )
+            found.append(Document(title, rest.strip() or title, id=name))
     if not found:
         raise DataError(
             f"The folder {shown(str(folder))} holds no text.", fix="Put .txt or .md files there."
@@ -57,6 +56,9 @@ class Index:
 
     Args:
         documents: at least one.
+
+    Raises:
+        DataError: no document holds a word.
     """
 
     def __init__(self, documents: Sequence[Document]) -> None:
@@ -64,7 +66,10 @@ class Index:
 
         self.documents = list(documents)
         self._words = CountVectorizer(token_pattern=WORD)
-        counts: Any = self._words.fit_transform([f"{d.title} {d.text}" for d in self.documents])
+        texts = [f"{d.title} {d.text}" for d in self.documents]
+        if not any(re.search(WORD, text) for text in texts):
+            raise DataError("No document holds a word.", fix="Give documents of text.")
+        counts: Any = self._words.fit_transform(texts)
         lengths = np.asarray(counts.sum(axis=1), np.float64)
         scale = K1 * (1 - B + B * lengths / lengths.mean())
         counts = counts.tocoo()

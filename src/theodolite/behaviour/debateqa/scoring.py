@@ -67,6 +67,7 @@ NOTES: Final = {
     "the lengths of other answers are not kept, so it has no floor",
     "nll": "lower is better",
 }
+NO_FLOOR: Final = "other answers are read with their question, for gains alone, so it has no floor"
 NO_LABELS: Final = "no perspective has a stance label, and none is guessed"
 PLAIN_WORDS: Final = {
     "gain": "what the answer adds to predicting a perspective, per token",
@@ -203,7 +204,7 @@ def over_questions(found: Scored, figure: str, *, name: str = NAME, seed: int = 
         range=(0.0, 1.0) if unit == "share" else None,
         floor=None if level is None else Floor(_floor_name(found, figure), level),
         reasons=[row.reasons.get(figure) for row in rows],
-        reason=_note(found, figure),
+        reason=_note(found, figure, level),
     )
     interval = _bootstrap(found, figure, seed)
     if result.value is None or interval is None or interval.low == interval.high:
@@ -254,10 +255,12 @@ def _floor_name(found: Scored, figure: str) -> str:
     return MISMATCHED if any(row.null_sums for row in found.scores) else QUESTION_ALONE
 
 
-def _note(found: Scored, figure: str) -> str | None:
+def _note(found: Scored, figure: str, level: float | None) -> str | None:
     notes = [NOTES.get(figure)]
     if figure == "pd":
         notes.append(f"variant {found.variant}")
+    if figure in ("pd", "pd_sum", "nll") and level is None:
+        notes.append(NO_FLOOR)
     if UNITS[figure] == "perplexity":
         cut = sum(row.scored and row.ppl >= MOST_PPL for row in found.scores)
         notes.append(f"{cut} perplexities were cut at {MOST_PPL:.0e}" if cut else None)

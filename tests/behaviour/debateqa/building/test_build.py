@@ -23,6 +23,12 @@ from theodolite.behaviour.debateqa.building.build import (
     records_of,
     write_folder,
 )
+from theodolite.behaviour.debateqa.building.inputs import (
+    NOT_TRUSTED,
+    TWICE,
+    link_of,
+    read_library,
+)
 from theodolite.behaviour.debateqa.building.request import Asked, BuildRequest, asked_of
 from theodolite.behaviour.debateqa.data import load_rows
 from theodolite.behaviour.debateqa.review import COLUMNS
@@ -279,6 +285,17 @@ def test_what_cannot_be_asked_is_refused(
 ) -> None:
     with pytest.raises(error, match=says):
         asked_of(replace(BuildRequest(**files(tmp_path)), **changed))
+
+
+def test_a_text_of_an_unknown_domain_does_not_hide_its_trusted_copy(tmp_path: Path) -> None:
+    rows = [
+        {"text": "The same.", "url": f"https://{host}/a"} for host in ("b.com", "c.edu", "d.edu")
+    ]
+    path = tmp_path / "docs.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    found = read_library(path, [], ("edu",))
+    assert [link_of(document) for document in found.pool] == ["https://c.edu/a"]
+    assert found.left_out == {NOT_TRUSTED: 1, TWICE: 1}
 
 
 def test_a_document_without_text_is_named_by_its_line(tmp_path: Path) -> None:

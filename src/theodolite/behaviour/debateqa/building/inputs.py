@@ -87,7 +87,8 @@ def read_library(
         path: rows with `text`; `title`, `id`, `url` (or `link`) and `question_id` (one, or a list)
             are optional, and any other field is kept.
         questions: that will be asked.
-        trusted: ends of host names, e.g. .edu; other documents are left out. None: all are taken.
+        trusted: ends of host names, e.g. .edu; other documents are left out. Empty: all are
+            taken.
 
     Raises: DataError: a row has no text or is otherwise wrong; names file, line and field.
     """
@@ -102,7 +103,8 @@ def read_library(
         key = content_key(sorted(owners), document.text)
         if trusted and not is_trusted(link_of(document), trusted):
             left_out[NOT_TRUSTED] += 1
-        elif key in seen:
+            continue  # the same text may stand on a trusted domain, too
+        if key in seen:
             left_out[TWICE] += 1
         elif owners and not asked & owners:
             left_out[STRANGE] += 1
