@@ -18,7 +18,6 @@ from theodolite.cli.options import (
     Revision,
     Seed,
     ShowText,
-    resumed_run,
 )
 from theodolite.text.lists import names_in
 
@@ -49,12 +48,10 @@ def audit(
     """Audit a model and write one self-contained HTML report."""
     from theodolite.audit.request import COMMAND, AuditRequest
     from theodolite.audit.run import run_audit
-    from theodolite.cli.output import console_progress, finish_audit
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import finish_audit
+    from theodolite.cli.work import carried_out
 
-    path, asked = resumed_run(resume, COMMAND, out)
-    values = parameters(context, AuditRequest, only=names_in, skip=names_in)
-    request = resolve(context, AuditRequest, config, values, resumed=asked)
-    with console_progress() as progress:
-        outcome = run_audit(request, progress=progress, out=out, resume=path)
+    _, outcome = carried_out(
+        context, COMMAND, AuditRequest, run_audit, only=names_in, skip=names_in
+    )
     finish_audit(outcome, as_json=as_json)

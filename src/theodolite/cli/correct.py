@@ -6,18 +6,7 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.options import (
-    Adapter,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
-    resumed_run,
-)
+from theodolite.cli.options import Adapter, with_run_options
 from theodolite.cli.respond import respond
 from theodolite.cli.synthesise import synthesise
 from theodolite.text.display import escape
@@ -32,6 +21,7 @@ def correct() -> None:
 
 
 @app.command("harden")
+@with_run_options()
 def harden(
     context: typer.Context,
     model: Annotated[
@@ -61,34 +51,22 @@ def harden(
     limit: Annotated[
         int | None, typer.Option(help="So many test pairs, and val pairs; default: all.")
     ] = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Write training data against a weak style; with --loop, retrain and measure again."""
     from theodolite.audit.loops.harden import harden as run_harden
     from theodolite.audit.loops.report import write_report
     from theodolite.audit.loops.request import COMMAND, HardenRequest
     from theodolite.audit.loops.result import summary
-    from theodolite.cli.output import console_progress, print_json, print_rows
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json, print_rows
+    from theodolite.cli.work import carried_out
 
-    path, asked = resumed_run(resume, COMMAND, out)
-    values = parameters(
-        context,
-        HardenRequest,
+    request, (run, result) = carried_out(
+        *(context, COMMAND, HardenRequest, run_harden),
         styles=names_in,
         exposure=lambda text: numbers_in(text, "--exposure"),
     )
-    request = resolve(context, HardenRequest, config, values, resumed=asked)
-    with console_progress() as progress:
-        run, result = run_harden(request, progress=progress, out=out, resume=path)
-    report = write_report(run, show_text=show_text)
+    as_json = context.params["as_json"]
+    report = write_report(run, show_text=context.params["show_text"])
     if as_json:
         print_json(run, result.measurements, result.tables)
     else:

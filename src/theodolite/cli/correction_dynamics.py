@@ -8,22 +8,12 @@ from typing import Annotated
 import typer
 
 from theodolite.cli.explain import analyse
-from theodolite.cli.options import (
-    Adapter,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
-    TaskOptions,
-)
+from theodolite.cli.options import Adapter, TaskOptions, with_run_options
 
 SUMMARY = "Along a harmful reply, where would the model still turn round?"
 
 
+@with_run_options()
 def correction_dynamics(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="smollm2, org/name or a folder.")] = "smollm2",
@@ -49,14 +39,6 @@ def correction_dynamics(
     ] = None,
     task: TaskOptions = None,
     adapter: Adapter = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Follow a model, or a model beside its base, along replies that are forced on it."""
     analyse(context, "correction-dynamics")

@@ -7,18 +7,7 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.options import (
-    Adapter,
-    AnyModel,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    OutFolder,
-    Resume,
-    Seed,
-    resumed_run,
-)
+from theodolite.cli.options import Adapter, AnyModel, AsJson, with_run_options
 from theodolite.text.display import escape
 from theodolite.text.lists import names_in
 
@@ -29,6 +18,7 @@ app = typer.Typer(
 
 
 @app.command("write")
+@with_run_options(show_text=False)
 def write(
     context: typer.Context,
     questions: Annotated[
@@ -53,26 +43,17 @@ def write(
         str | None, typer.Option(help="Ends of host names, e.g. edu,gov; others are left out.")
     ] = None,
     tries: Annotated[int, typer.Option(help="How often what cannot be used is rewritten.")] = 2,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    as_json: AsJson = False,
 ) -> None:
     """Let a model write perspectives step by step; rows, review sheet and data card are left."""
     from theodolite.behaviour.debateqa.building.build import COMMAND, write_debates
     from theodolite.behaviour.debateqa.building.request import BuildRequest
-    from theodolite.cli.output import console_progress, print_json, print_measurements, print_rows
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json, print_measurements, print_rows
+    from theodolite.cli.work import carried_out
 
-    path, asked = resumed_run(resume, COMMAND, out)
-    values = parameters(context, BuildRequest, trusted=names_in)
-    request = resolve(context, BuildRequest, config, values, resumed=asked)
-    with console_progress() as progress:
-        run, result = write_debates(request, progress=progress, out=out, resume=path)
-    if as_json:
+    request, (run, result) = carried_out(
+        context, COMMAND, BuildRequest, write_debates, trusted=names_in
+    )
+    if context.params["as_json"]:
         print_json(run, result.measurements, result.tables)
         return
     print_measurements(f"data debates write, {request.model}", result.measurements, result.labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +21,6 @@ from theodolite.cli.options import (
     Revision,
     Seed,
     TaskOptions,
-    resumed_run,
     task_options,
 )
 from theodolite.text.display import escape
@@ -50,15 +50,12 @@ def evaluate(
 ) -> None:
     """Run a benchmark and print its measurements."""
     from theodolite.behaviour.evaluation import command_of, request_schema, run_benchmark
-    from theodolite.cli.output import console_progress, print_json, print_measurements
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json, print_measurements
+    from theodolite.cli.work import carried_out
 
     schema = request_schema(name)
-    path, asked = resumed_run(resume, command_of(name), out)
-    values, always = parameters(context, schema), task_options(task or [], schema)
-    request = resolve(context, schema, config, values, always=always, resumed=asked)
-    with console_progress() as progress:
-        run, result = run_benchmark(name, request, progress=progress, out=out, resume=path)
+    always, work = task_options(task or [], schema), partial(run_benchmark, name)
+    request, (run, result) = carried_out(context, command_of(name), schema, work, always=always)
     if as_json:
         print_json(run, result.measurements, result.tables)
         return

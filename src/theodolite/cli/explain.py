@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,21 +11,13 @@ import typer
 
 from theodolite.cli.options import (
     Adapter,
-    AsJson,
     BenignFile,
-    Config,
-    Device,
-    Dtype,
     Limit,
     LocalModel,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
     TaskOptions,
     Template,
-    resumed_run,
     task_options,
+    with_run_options,
 )
 from theodolite.text.display import escape
 
@@ -48,6 +41,7 @@ app = typer.Typer(
 def add(name: str, summary: str) -> None:
     """Add one analysis as a command; all take the same options."""
 
+    @with_run_options()
     def explain(
         context: typer.Context,
         model: LocalModel = "smollm2",
@@ -64,14 +58,6 @@ def add(name: str, summary: str) -> None:
         limit: Limit = None,
         task: TaskOptions = None,
         adapter: Adapter = None,
-        dtype: Dtype = "auto",
-        device: Device = None,
-        seed: Seed = 0,
-        out: OutFolder = None,
-        resume: Resume = None,
-        config: Config = None,
-        show_text: ShowText = False,
-        as_json: AsJson = False,
     ) -> None:
         analyse(context, name)
 
@@ -88,18 +74,15 @@ def analyse(context: typer.Context, name: str, typed: Mapping[str, Any] | None =
             the words behind `-T` win.
     """
     from theodolite.audit.explained import write_report
-    from theodolite.cli.output import console_progress, print_json
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json
+    from theodolite.cli.work import carried_out
     from theodolite.mechanism.explain import command_of, request_schema, run_analysis
 
     said = context.params
     schema = request_schema(name)
-    path, asked = resumed_run(said["resume"], command_of(name), said["out"])
     always = {**(typed or {}), **task_options(said["task"] or [], schema)}
-    values = parameters(context, schema)
-    request = resolve(context, schema, said["config"], values, always=always, resumed=asked)
-    with console_progress() as progress:
-        run, result = run_analysis(name, request, progress=progress, out=said["out"], resume=path)
+    work = partial(run_analysis, name)
+    request, (run, result) = carried_out(context, command_of(name), schema, work, always=always)
     report = write_report(run, show_text=said["show_text"])
     if said["as_json"]:
         print_json(run, result.measurements, result.tables)

@@ -9,20 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from theodolite.cli.explain import analyse
-from theodolite.cli.options import (
-    Adapter,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    Limit,
-    LocalModel,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
-    TaskOptions,
-)
+from theodolite.cli.options import Adapter, Limit, LocalModel, TaskOptions, with_run_options
 from theodolite.errors import ConfigError
 
 SUMMARY = "Which attention heads does a refusal hang on, and how few?"
@@ -30,6 +17,7 @@ OWN: Final = ("operator", "epsilon", "level", "group_size", "screen")
 """Options of an analysis that are options of the command, too."""
 
 
+@with_run_options()
 def heads(
     context: typer.Context,
     part: Annotated[
@@ -76,14 +64,6 @@ def heads(
     limit: Limit = None,
     task: TaskOptions = None,
     adapter: Adapter = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Which attention heads does a refusal hang on, and how few?"""
     name = f"heads {part}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_type_hints
 
@@ -66,6 +69,47 @@ Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
 ShowText = Annotated[
     bool, typer.Option("--show-text", help="Show harmful prompts and answers in the report.")
 ]
+RUN_OPTIONS: Final = {
+    "dtype": (Dtype, "auto"),
+    "device": (Device, None),
+    "seed": (Seed, 0),
+    "out": (OutFolder, None),
+    "resume": (Resume, None),
+    "config": (Config, None),
+    "show_text": (ShowText, False),
+    "as_json": (AsJson, False),
+}
+"""What a command ends with that runs a local model: its kind and default, by name, in order."""
+
+Command = Callable[..., None]
+
+
+def with_run_options(*, show_text: bool = True) -> Callable[[Command], Command]:
+    """Give a command `RUN_OPTIONS` behind its own options; it reads them from its context.
+
+    Args:
+        show_text: `--show-text` is one of them.
+    """
+    more = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in RUN_OPTIONS.items()
+        if show_text or name != "show_text"
+    ]
+
+    def add(command: Command) -> Command:
+        own = signature(command, eval_str=True)
+        every = own.replace(parameters=[*own.parameters.values(), *more])
+
+        @wraps(command)
+        def run(**typed: Any) -> None:
+            command(**{name: typed[name] for name in own.parameters})
+
+        # What the command-line library reads the options from.
+        run.__annotations__ = {name: p.annotation for name, p in every.parameters.items()}
+        run.__signature__ = every  # type: ignore[attr-defined]
+        return run
+
+    return add
 
 
 def resumed_run(

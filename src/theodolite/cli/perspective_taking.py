@@ -8,22 +8,12 @@ from typing import Annotated
 import typer
 
 from theodolite.cli.explain import analyse
-from theodolite.cli.options import (
-    Adapter,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
-    TaskOptions,
-)
+from theodolite.cli.options import Adapter, TaskOptions, with_run_options
 
 SUMMARY = "Does imagining readers move the model's inside off toxic text, where it goes on?"
 
 
+@with_run_options()
 def perspective_taking(
     context: typer.Context,
     model: Annotated[str, typer.Option(help="smollm2, org/name or a folder.")] = "smollm2",
@@ -44,14 +34,6 @@ def perspective_taking(
     template: Annotated[str, typer.Option(help="chat or auto.")] = "auto",
     task: TaskOptions = None,
     adapter: Adapter = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Read the stream where a completion begins, before and after readers are imagined."""
     typed = {} if texts is None else {"task.texts": str(texts)}

@@ -11,25 +11,19 @@ from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
     AlignedModel,
-    AsJson,
     BaseToFit,
     BenignFile,
-    Config,
-    Device,
-    Dtype,
     Limit,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
     TaskOptions,
     Template,
+    with_run_options,
 )
 
 SUMMARY = "Which directions did safety training write, and do they read harm or style?"
 RELEVANCE_SUMMARY = "Which words of a request drive a direction?"
 
 
+@with_run_options()
 def residual_space(
     context: typer.Context,
     model: Annotated[
@@ -57,19 +51,12 @@ def residual_space(
     template: Template = "auto",
     limit: Limit = None,
     task: TaskOptions = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Which directions did safety training write, and do they read harm or style?"""
     analyse(context, "residual-space")
 
 
+@with_run_options()
 def relevance(
     context: typer.Context,
     model: AlignedModel = "smollm2",
@@ -93,14 +80,6 @@ def relevance(
     template: Template = "auto",
     limit: Limit = None,
     task: TaskOptions = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Which words of a request drive a direction?"""
     analyse(context, "relevance", {} if target is None else {"task.target": target})

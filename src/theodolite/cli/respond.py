@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from theodolite.cli.options import (
-    Adapter,
-    AnyModel,
-    AsJson,
-    Config,
-    OutFolder,
-    Resume,
-    Seed,
-    resumed_run,
-)
+from theodolite.cli.options import Adapter, AnyModel, AsJson, Config, OutFolder, Resume, Seed
 from theodolite.text.display import escape
 from theodolite.text.lists import names_in
 
@@ -71,15 +62,13 @@ def respond(
     """Answer prompts, let the model rewrite its answers, and say what that changed and cost."""
     from theodolite.audit.loops.respond import COMMAND
     from theodolite.audit.loops.respond import respond as run_respond
-    from theodolite.cli.output import console_progress, print_json
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json
+    from theodolite.cli.work import carried_out
     from theodolite.correction.respond_request import RespondRequest
 
-    path, asked = resumed_run(resume, COMMAND, out)
-    values = parameters(context, RespondRequest, scorers=names_in)
-    request = resolve(context, RespondRequest, config, values, resumed=asked)
-    with console_progress() as progress:
-        run, result = run_respond(request, progress=progress, out=out, resume=path)
+    request, (run, result) = carried_out(
+        context, COMMAND, RespondRequest, run_respond, scorers=names_in
+    )
     typed = request.prompt is not None
     shown = result.samples if typed or show_text else None
     if as_json:

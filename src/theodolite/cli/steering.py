@@ -11,23 +11,17 @@ from theodolite.cli.explain import analyse
 from theodolite.cli.options import (
     Adapter,
     AlignedModel,
-    AsJson,
     BaseToFit,
-    Config,
-    Device,
-    Dtype,
     Limit,
-    OutFolder,
-    Resume,
-    Seed,
-    ShowText,
     TaskOptions,
     Template,
+    with_run_options,
 )
 
 SUMMARY = "What does taking a direction out, or adding it, do to refusal, and at what cost?"
 
 
+@with_run_options()
 def steering(
     context: typer.Context,
     model: AlignedModel = "smollm2",
@@ -50,14 +44,6 @@ def steering(
     template: Template = "auto",
     limit: Limit = None,
     task: TaskOptions = None,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    show_text: ShowText = False,
-    as_json: AsJson = False,
 ) -> None:
     """Edit along a direction inside a measurement, and read refusal and cost by dose."""
     analyse(context, "steering", {} if target is None else {"task.target": target})

@@ -6,20 +6,11 @@ from typing import Annotated
 
 import typer
 
-from theodolite.cli.options import (
-    Adapter,
-    AsJson,
-    Config,
-    Device,
-    Dtype,
-    OutFolder,
-    Resume,
-    Seed,
-    resumed_run,
-)
+from theodolite.cli.options import Adapter, with_run_options
 from theodolite.text.display import escape
 
 
+@with_run_options(show_text=False)
 def synthesise(
     context: typer.Context,
     model: Annotated[
@@ -40,25 +31,14 @@ def synthesise(
     ] = False,
     method: Annotated[str, typer.Option(help="conditional or listwise.")] = "conditional",
     max_steps: Annotated[int, typer.Option(help="Steps of the training.")] = 70,
-    dtype: Dtype = "auto",
-    device: Device = None,
-    seed: Seed = 0,
-    out: OutFolder = None,
-    resume: Resume = None,
-    config: Config = None,
-    as_json: AsJson = False,
 ) -> None:
     """Write preference groups of corrections; with --loop, train on them and measure again."""
     from theodolite.audit.loops.recover import COMMAND, RecoverRequest, recover
-    from theodolite.cli.output import console_progress, print_json, print_measurements, print_rows
-    from theodolite.cli.settings import parameters, resolve
+    from theodolite.cli.output import print_json, print_measurements, print_rows
+    from theodolite.cli.work import carried_out
 
-    path, asked = resumed_run(resume, COMMAND, out)
-    values = parameters(context, RecoverRequest)
-    request = resolve(context, RecoverRequest, config, values, resumed=asked)
-    with console_progress() as progress:
-        run, result = recover(request, progress=progress, out=out, resume=path)
-    if as_json:
+    request, (run, result) = carried_out(context, COMMAND, RecoverRequest, recover)
+    if context.params["as_json"]:
         print_json(run, result.measurements, result.tables)
         return
     print_measurements(f"correct synthesise, {request.model}", result.measurements, result.labels)

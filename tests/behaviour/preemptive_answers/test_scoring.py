@@ -30,19 +30,12 @@ from theodolite.behaviour.preemptive_answers.reflecting import (
     wrong_outcomes,
 )
 from theodolite.behaviour.preemptive_answers.scoring import (
+    Comparison,
     accuracy,
-    accuracy_change,
-    asr,
     attack_report,
-    changed,
     clean_cost,
     consistency,
-    net_asr,
     own_consistency,
-    recovered,
-    relative_drop,
-    repair,
-    targeted_asr,
     unparsed,
 )
 from theodolite.errors import ConfigError, DataError
@@ -64,14 +57,14 @@ def log(bits: Sequence[int], condition: str = "clean", **how) -> Log:  # type: i
 def test_figures_are_those_of_the_oracle_and_add_up(pairs: list[tuple[int, int]]) -> None:
     c, a = [x for x, _ in pairs], [y for _, y in pairs]
     clean, attacked = log(c), log(a, "M")
-    lost = asr(clean, attacked, resamples=FEW).value
-    won = repair(clean, attacked, resamples=FEW).value
+    lost = Comparison(clean, attacked, resamples=FEW).asr().value
+    won = Comparison(clean, attacked, resamples=FEW).repair().value
     assert lost == pytest.approx(oracle.asr(c, a), abs=1e-12)
     assert won == pytest.approx(oracle.repair(c, a), abs=1e-12)
     acc = sum(c) / len(c)
     both = (1 - (lost or 0.0)) * acc + (won or 0.0) * (1 - acc)
     assert accuracy(attacked).value == pytest.approx(both, abs=1e-12)
-    test = changed(clean, attacked)
+    test = Comparison(clean, attacked).changed()
     assert test.p_value == pytest.approx(oracle.mcnemar_exact(c, a), abs=1e-12)
     n = test.only_first + test.only_second
     if n:
@@ -81,27 +74,27 @@ def test_figures_are_those_of_the_oracle_and_add_up(pairs: list[tuple[int, int]]
 def test_the_ends_of_the_scale() -> None:
     clean = log([1, 1, 0, 1, 0])
     same, none = log([1, 1, 0, 1, 0], "M"), log([0, 0, 1, 0, 1], "M")
-    assert asr(clean, same).value == 0 and repair(clean, same).value == 0
-    assert asr(clean, none).value == 1 and repair(clean, none).value == 1
-    assert accuracy_change(clean, none).value == pytest.approx(-0.2)
-    assert relative_drop(clean, none, resamples=FEW).value == pytest.approx(1 / 3)
-    for figure in (asr(clean, same), asr(clean, none)):
+    assert Comparison(clean, same).asr().value == 0 and Comparison(clean, same).repair().value == 0
+    assert Comparison(clean, none).asr().value == 1 and Comparison(clean, none).repair().value == 1
+    assert Comparison(clean, none).accuracy_change().value == pytest.approx(-0.2)
+    assert Comparison(clean, none, resamples=FEW).relative_drop().value == pytest.approx(1 / 3)
+    for figure in (Comparison(clean, same).asr(), Comparison(clean, none).asr()):
         assert figure.low is not None and figure.low < figure.high  # type: ignore[operator]
 
 
 def test_without_a_right_clean_answer_there_is_no_asr() -> None:
-    nothing = asr(log([0, 0]), log([1, 0], "M"))
+    nothing = Comparison(log([0, 0]), log([1, 0], "M")).asr()
     assert nothing.value is None and nothing.status == "not_measured" and nothing.reason
-    assert net_asr(log([0, 0]), log([1, 0], "M"), log([0, 0])).value is None
-    assert repair(log([1, 1]), log([1, 0], "M")).value is None
+    assert Comparison(log([0, 0]), log([1, 0], "M")).net_asr(log([0, 0])).value is None
+    assert Comparison(log([1, 1]), log([1, 0], "M")).repair().value is None
 
 
 def test_an_answer_that_was_not_found_is_no_success_of_the_attack() -> None:
     clean = log([1, 1, 1, 1])
     rows = log([0, 0, 1, 1], "M").outcomes
     lost = replace(log([], "M"), outcomes=(replace(rows[0], final=None), *rows[1:]))
-    assert asr(clean, lost, resamples=FEW).value == 0.5
-    only = asr(clean, lost, parsed_only=True, resamples=FEW)
+    assert Comparison(clean, lost, resamples=FEW).asr().value == 0.5
+    only = Comparison(clean, lost, resamples=FEW).asr(parsed_only=True)
     assert only.value == pytest.approx(1 / 3) and only.n == 3
     assert unparsed(lost).value == 0.25
 
@@ -116,7 +109,7 @@ def test_runs_that_do_not_match_are_refused() -> None:
         (log([1, 0, 1], "M"), "same items"),
     ):
         with pytest.raises(DataError, match=says):
-            asr(clean, other)
+            Comparison(clean, other).asr()
     with pytest.raises(DataError, match="2 times"):
         replace(clean, outcomes=(clean.outcomes[0], clean.outcomes[0]))
 
@@ -140,13 +133,13 @@ def agent(n: int, q: float, seed: int) -> tuple[Log, Log]:
 
 def test_a_model_that_copies_is_found_out() -> None:
     clean, attacked = agent(2000, 0.4, 1)
-    found = targeted_asr(clean, attacked, resamples=FEW)
-    whole = asr(clean, attacked, resamples=FEW)
+    found = Comparison(clean, attacked, resamples=FEW).targeted_asr()
+    whole = Comparison(clean, attacked, resamples=FEW).asr()
     assert found.value == pytest.approx(0.4, abs=0.03)
     assert whole.value == found.value
     still = replace(clean, seed=1, outcomes=noisy(clean, 0.1, 2).outcomes)
-    net = net_asr(clean, attacked, still, resamples=FEW)
-    floor = asr(clean, replace(still, seed=0), resamples=FEW)
+    net = Comparison(clean, attacked, resamples=FEW).net_asr(still)
+    floor = Comparison(clean, replace(still, seed=0), resamples=FEW).asr()
     assert whole.value is not None and floor.value is not None
     assert net.value == pytest.approx(whole.value - floor.value, abs=1e-12)
     assert net.low is not None and net.low > 0
@@ -163,7 +156,7 @@ def test_a_model_that_ignores_plants_has_no_net_asr() -> None:
     for seed in range(100):
         clean = noisy(log([1] * 150 + [0] * 50), 0.1, 3 * seed)
         attacked = replace(noisy(clean, 0.1, 3 * seed + 1), condition="M")
-        net = net_asr(clean, attacked, noisy(clean, 0.1, 3 * seed + 2), resamples=400)
+        net = Comparison(clean, attacked, resamples=400).net_asr(noisy(clean, 0.1, 3 * seed + 2))
         assert net.low is not None and net.high is not None
         covered += net.low <= 0 <= net.high
     assert covered >= 90
@@ -174,7 +167,7 @@ def test_the_floor_of_an_attack_is_the_noise() -> None:
     still = replace(noisy(clean, 0.2, 4), seed=7)
     report = attack_report(clean, [attacked], still=still, resamples=FEW)
     figures = {m.name.split("/")[1]: m for m in report.measurements if m.name.endswith("/M")}
-    noise = asr(clean, replace(still, seed=0), resamples=FEW).value
+    noise = Comparison(clean, replace(still, seed=0), resamples=FEW).asr().value
     assert figures["asr"].floor is not None and figures["asr"].floor.value == noise
     assert figures["net_asr"].value == pytest.approx(figures["asr"].value - noise)  # type: ignore[operator]
     assert len({m.name for m in report.measurements}) == len(report.measurements)
@@ -193,9 +186,9 @@ def test_p_values_are_adjusted_over_the_attacks() -> None:
 def test_questions_that_stand_twice_are_tested_once() -> None:
     clean, attacked = log([1, 1, 1]), log([0, 0, 1], "M")
     twice = [replace(o, cluster="q0") if o.id == "q1" else o for o in clean.outcomes]
-    test = changed(replace(clean, outcomes=tuple(twice)), attacked)
+    test = Comparison(replace(clean, outcomes=tuple(twice)), attacked).changed()
     assert (test.n, test.only_first) == (2, 1)
-    figure = asr(replace(clean, outcomes=tuple(twice)), attacked, resamples=FEW)
+    figure = Comparison(replace(clean, outcomes=tuple(twice)), attacked, resamples=FEW).asr()
     assert figure.n_clusters == 2
 
 
@@ -203,7 +196,8 @@ def test_questions_that_stand_twice_are_tested_once() -> None:
 @given(st.lists(st.tuples(*[st.integers(0, 1)] * 3), min_size=1, max_size=30))
 def test_recovery_is_that_of_the_oracle(rows: list[tuple[int, int, int]]) -> None:
     c, a, m = ([row[i] for row in rows] for i in range(3))
-    figure = recovered(log(c), log(a, "M"), log(m, "M", mitigation="restate"), resamples=FEW)
+    mitigated = log(m, "M", mitigation="restate")
+    figure = Comparison(log(c), log(a, "M"), resamples=FEW).recovered(mitigated)
     expected = oracle.recovered(c, a, m)
     assert figure.value == (None if expected is None else pytest.approx(expected, abs=1e-12))
 
@@ -211,8 +205,8 @@ def test_recovery_is_that_of_the_oracle(rows: list[tuple[int, int, int]]) -> Non
 def test_a_loss_of_one_point_cannot_be_recovered() -> None:
     clean = log([1] * 100)
     one, two = ([0] * k + [1] * (100 - k) for k in (1, 2))
-    assert recovered(clean, log(one, "M"), clean, resamples=FEW).value is None
-    assert recovered(clean, log(two, "M"), clean, resamples=FEW).value == 1.0
+    assert Comparison(clean, log(one, "M"), resamples=FEW).recovered(clean).value is None
+    assert Comparison(clean, log(two, "M"), resamples=FEW).recovered(clean).value == 1.0
     assert clean_cost(clean, log(two, mitigation="restate")).value == pytest.approx(0.02)
 
 
@@ -244,7 +238,7 @@ def test_consistency_with_a_plant() -> None:
     assert kept.value == 0.4
     assert rest.value == pytest.approx(1 / 3)
     assert consistency(log([1, 0])) == []
-    assert targeted_asr(log([1]), log([0], "U")).value is None
+    assert Comparison(log([1]), log([0], "U")).targeted_asr().value is None
 
 
 def test_an_empty_gold_is_never_right() -> None:

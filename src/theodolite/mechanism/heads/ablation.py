@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from theodolite.engine.interventions import HeadIntervention
 from theodolite.errors import CapabilityError, ConfigError
@@ -73,6 +73,16 @@ class HeadAblation:
     def at(self) -> str:
         """The target in force."""
         return self.target or OPERATORS[self.name][0]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it does, as records and tables name it."""
+        return {
+            "operator": self.name,
+            "epsilon": self.factor,
+            "target": self.at,
+            "unit": self.unit,
+        }
 
     @property
     def key(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -77,62 +78,47 @@ def attack_success(
     Args:
         model: an open local model; active interventions act under every condition.
         prompts: requests with different ids.
-        groups: heads to take out, by name: one list for all prompts, or one list for each (query
-            level); bare heads are one group; none measures the model as it is.
+        groups: heads to take out, by name: one list for all prompts, or one for each (query level);
+            bare heads are one group; none measures the model as it is.
         ablation: how they are taken out; default undifferentiated attention.
-        template, opener: the frame, see `encode_framed`. The keyword judge reads what the model
-            wrote after the opener, the other judges the opener too.
-        decoding: "greedy", or "topk" (five answers to each prompt, the same random numbers under
-            every condition).
-        max_new_tokens: of an answer.
+        template, opener: the frame, see `encode_framed`. The keyword judge reads what comes after
+            the opener, the other judges the opener too.
+        decoding, max_new_tokens: of an answer; "greedy", or "topk" (five answers to each prompt,
+            the same random numbers under every condition).
         random_groups: random groups of each size that occurs, as a control.
         judge: the keyword judge; default our own keywords.
-        opinions: prompts whose answers are written to their end and read by the offline refusal
-            scorer; drawn by `seed`. What they answer is also put before the judge model.
+        opinions: prompts, drawn by `seed`, whose answers are written to their end and read by the
+            offline refusal scorer and the judge model.
         judge_model: an inspect model (or its name) that labels refusals, or None.
         journal, progress: of written answers and verdicts; the work can be stopped and resumed.
         seed: of sampling, random groups and the drawn prompts.
         stage: what progress calls the writing.
 
     Raises:
-        ConfigError: an option, head or group does not fit.
-        CapabilityError: the model or the operator cannot do this.
+        ConfigError, CapabilityError: an option, head or group, or the model, does not fit.
         DataError: no prompts, ids that repeat, or a prompt that cannot be encoded.
-        JudgeError: the judge model is not known (found before any answer is written), is down or
-            failed its canaries; written answers are kept.
+        JudgeError: the judge model is not known (found first), is down or failed its canaries;
+            written answers are kept.
 
-    Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens. Answers with different
-        heads out are written together where one choice of heads has too few to fill a batch.
+    Note: costs up to conditions x prompts x draws x `max_new_tokens` tokens. Choices of heads with
+        too few rows to fill a batch are written together.
     """
-    model.require("text", "interventions")
     ablation = ablation or HeadAblation()
-    ablation.check(model.anatomy)
-    _check(decoding, opinions, random_groups)
-    if judge_model is not None:
-        check_judge(judge_model, seed)
-    rows = PromptSet("attacks", tuple(prompts)).prompts
-    conditions = conditions_of(
-        model.anatomy,
-        groups,
-        ablation,
-        prompts=len(rows),
-        random_groups=random_groups,
-        seed=seed,
-    )
-    frame = resolve_frame(model, template)
+    _check(model, ablation, decoding, opinions, random_groups)
+    check_judge(judge_model, seed)
     asked = _Asked(
         model=model,
-        prompts=rows,
-        frame=frame,
+        prompts=PromptSet("attacks", tuple(prompts)).prompts,
+        frame=resolve_frame(model, template),
         opener=opener,
-        encoded=encode_framed(model, rows, frame, opener=opener),
-        whole=_drawn(rows, opinions, seed),
         ablation=ablation,
         judge=judge or KeywordJudge(),
         decoding=decoding,
         max_new_tokens=max_new_tokens,
+        opinions=opinions,
         seed=seed,
     )
+    conditions = asked.conditions(groups, random_groups)
     texts = _written(asked, conditions, stage, journal, progress)
     return _Answers(asked, conditions, texts).result(judge_model, journal, progress)
 
@@ -147,10 +133,7 @@ def _settings(asked: _Asked, judge_model: Any) -> dict[str, Any]:
         "opener": asked.opener,
         "decoding": asked.decoding,
         "max_new_tokens": asked.max_new_tokens,
-        "operator": asked.ablation.name,
-        "epsilon": asked.ablation.factor,
-        "target": asked.ablation.at,
-        "unit": asked.ablation.unit,
+        **asked.ablation.facts,
         "keywords": asked.judge.key,
         "judge_model": None if judge_model is None else str(judge_model),
         "seed": asked.seed,
@@ -158,17 +141,24 @@ def _settings(asked: _Asked, judge_model: Any) -> dict[str, Any]:
 
 
 def check_judge(judge: Any, seed: int = 0) -> None:
-    """Open a judge model, and ask it nothing.
+    """Open a judge model, and ask it nothing; None is no judge.
 
     Raises:
         JudgeError: it is not known, or its key is missing.
     """
+    if judge is None:
+        return
     from theodolite.judging.judged_answers import open_judge
 
     open_judge(judge, seed=seed)
 
 
-def _check(decoding: str, opinions: int, random_groups: int) -> None:
+def _check(
+    model: LanguageModel, ablation: HeadAblation, decoding: str, opinions: int, random_groups: int
+) -> None:
+    """Refuse what does not fit, before anything is read or written."""
+    model.require("text", "interventions")
+    ablation.check(model.anatomy)
     if decoding not in DECODING:
         raise ConfigError(
             f"There is no decoding '{decoding}'.", fix=did_you_mean(decoding, DECODING)
@@ -194,18 +184,38 @@ class _Asked:
     prompts: Sequence[Prompt]
     frame: str
     opener: str
-    encoded: Sequence[Encoded]
-    whole: Sequence[bool]
     ablation: HeadAblation
     judge: KeywordJudge
     decoding: str
     max_new_tokens: int
+    opinions: int
     seed: int
+
+    @cached_property
+    def encoded(self) -> Sequence[Encoded]:
+        """The prompts in their frame, tokenised."""
+        return encode_framed(self.model, self.prompts, self.frame, opener=self.opener)
+
+    @cached_property
+    def whole(self) -> Sequence[bool]:
+        """Whether a prompt's answers are written to their end; the same under every condition."""
+        return _drawn(self.prompts, self.opinions, self.seed)
 
     @property
     def draws(self) -> int:
         """Answers to each prompt."""
         return DECODING[self.decoding][1]
+
+    def conditions(self, groups: Groups, random_groups: int) -> list[Condition]:
+        """Return the intact model, the groups and random ones of their sizes."""
+        return conditions_of(
+            self.model.anatomy,
+            groups,
+            self.ablation,
+            prompts=len(self.prompts),
+            random_groups=random_groups,
+            seed=self.seed,
+        )
 
     def parts(self, conditions: Sequence[Condition]) -> list[list[_Row]]:
         """Return what is written together: rows that end in the same way, each row once.

@@ -159,12 +159,10 @@ def refusal_direction_attribution(
         train_harmful, train_benign: prompts the direction and its layer come from; those that are
             test prompts too are left out and counted.
         test_harmful, test_benign: other prompts, on which heads are scored.
-        clusters: the group of each test prompt, harmful and benign (default: equal prompts are one
-            group).
+        clusters: the group of each test prompt, harmful and benign (default: equal prompts).
         paired: test prompt i of both sides belong together.
         seed: of the resamples.
-        journal: finished units are kept there and not computed again.
-        progress: told of finished units, in prompts.
+        journal, progress: of finished units, in prompts; the work can be stopped and resumed.
 
     Returns: per prompt and head <z W_head, direction>, the head's own term of the stream in the
         stream's own units, and its difference between the classes with intervals.
@@ -178,32 +176,13 @@ def refusal_direction_attribution(
         differ from harmful ones in topic too, so does the direction: twins keep it to harm.
     """
     tested = {prompt.key for prompt in (*test_harmful, *test_benign)}
-    train = [[p for p in side if p.key not in tested] for side in (train_harmful, train_benign)]
-    _check_numbers(*train, test_harmful, test_benign)
-    states = capture(
-        model,
-        [*train[0], *train[1]],
-        sites=("resid_post",),
-        positions=(PLACE,),
-        journal=journal,
-        progress=progress,
+    harmful, benign = (
+        [p for p in side if p.key not in tested] for side in (train_harmful, train_benign)
     )
-    values = states.get("resid_post", position=PLACE).double().numpy()
-    found = find_direction(values[: len(train[0])], values[len(train[0]) :])
-    direction = replace(found, model=model.fingerprint)
-    anatomy = model.anatomy
-    seen = capture(
-        model,
-        [*test_harmful, *test_benign],
-        sites=("head_z", "resid_post", *(["attn_out"] if anatomy.row.post_norm else [])),
-        layers=range(direction.hidden_index),
-        positions=(PLACE,),
-        journal=journal,
-        progress=progress,
-    )
-    parts = contributions(anatomy, seen, direction)
-    ends = seen.get("resid_post", layer=direction.hidden_index - 1, position=PLACE)
-    totals = ends.double().numpy() @ direction.vector
+    _check_numbers(harmful, benign, test_harmful, test_benign)
+    direction = _learned(model, harmful, benign, journal, progress)
+    tests = [*test_harmful, *test_benign]
+    parts, totals, ids = _scored(model, tests, direction, journal, progress)
     n = len(test_harmful)
     groups = clusters or tuple([p.key for p in side] for side in (test_harmful, test_benign))
     return DirectionAttribution(
@@ -212,9 +191,9 @@ def refusal_direction_attribution(
         benign=parts[n:],
         harmful_total=totals[:n],
         benign_total=totals[n:],
-        harmful_ids=seen.prompt_ids[:n],
-        benign_ids=seen.prompt_ids[n:],
-        left_out=len(train_harmful) + len(train_benign) - len(train[0]) - len(train[1]),
+        harmful_ids=ids[:n],
+        benign_ids=ids[n:],
+        left_out=len(train_harmful) + len(train_benign) - len(harmful) - len(benign),
         difference=specificity(
             parts[:n],
             parts[n:],
@@ -226,6 +205,54 @@ def refusal_direction_attribution(
         clusters=(*groups[0], *groups[1]),
         seed=seed,
     )
+
+
+def _learned(
+    model: LanguageModel,
+    harmful: Sequence[Encoded],
+    benign: Sequence[Encoded],
+    journal: Journal | None,
+    progress: Progress | None,
+) -> SeparatingDirection:
+    """Return the direction of the training prompts, as one of this model."""
+    states = capture(
+        model,
+        [*harmful, *benign],
+        sites=("resid_post",),
+        positions=(PLACE,),
+        journal=journal,
+        progress=progress,
+    )
+    values = states.get("resid_post", position=PLACE).double().numpy()
+    found = find_direction(values[: len(harmful)], values[len(harmful) :])
+    return replace(found, model=model.fingerprint)
+
+
+def _scored(
+    model: LanguageModel,
+    prompts: Sequence[Encoded],
+    direction: Direction,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> tuple[Floats, Floats, tuple[str, ...]]:
+    """Read the test prompts up to a direction's depth.
+
+    Returns: what every head adds along it, axes (prompt, layer, head); the stream's own component,
+        axis (prompt); the prompts' ids.
+    """
+    anatomy = model.anatomy
+    seen = capture(
+        model,
+        prompts,
+        sites=("head_z", "resid_post", *(["attn_out"] if anatomy.row.post_norm else [])),
+        layers=range(direction.hidden_index),
+        positions=(PLACE,),
+        journal=journal,
+        progress=progress,
+    )
+    ends = seen.get("resid_post", layer=direction.hidden_index - 1, position=PLACE)
+    totals = ends.double().numpy() @ direction.vector
+    return contributions(anatomy, seen, direction), totals, seen.prompt_ids
 
 
 def find_direction(harmful: Floats, benign: Floats) -> SeparatingDirection:

@@ -22,11 +22,13 @@ from theodolite.mechanism.heads.ablation import HeadAblation
 from theodolite.mechanism.heads.asr_conditions import Condition, Groups, conditions_of
 from theodolite.mechanism.heads.cost_result import CostResult
 from theodolite.mechanism.heads.frames import encode_framed, resolve_frame
-from theodolite.mechanism.perplexity import passage_nats, passage_pairs
+from theodolite.mechanism.perplexity import Nats, passage_nats, passage_pairs
 from theodolite.mechanism.verdict.outcomes import MAX_NEW_TOKENS, judged
 from theodolite.text.display import escape
 
 if TYPE_CHECKING:
+    from theodolite.engine import Intervention
+    from theodolite.models.chat import Encoded
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
@@ -61,9 +63,8 @@ def ablation_cost(
         model: an open local model; interventions that are active on it act throughout.
         groups: (layer, unit) pairs by name; bare pairs are one group named after them.
         ablation: how they are taken out; None is undifferentiated attention.
-        passages: plain texts for perplexity, as `Prompt`s (default: ours). Each is read outside
-            any chat, from its beginning; its first token is scored only where the tokenizer puts
-            one before it.
+        passages: plain texts for perplexity (default: ours), read outside any chat; a first token
+            is scored only where the tokenizer puts one before it.
         benign: requests for the answers (default: the 48 benign ones of the bundled test set).
         template: frame of the requests, one of `frames.TEMPLATES`.
         random_groups: random groups for every size that occurs.
@@ -73,8 +74,8 @@ def ablation_cost(
     Returns: `CostResult`; no text of any answer is in it.
 
     Raises:
-        ConfigError: a head, a name or the ablation is not known, or a group differs by prompt;
-            nothing was run.
+        ConfigError: a head, name or ablation is not known, or a group differs by prompt; nothing
+            was run.
         CapabilityError: the operator is defined on prompts only.
         DataError: a passage or request cannot be used.
 
@@ -89,6 +90,42 @@ def ablation_cost(
     changes = [ablation.interventions(model.anatomy, c.of(0)) for c in conditions]
     pairs = passage_pairs(model, texts)
     encoded = encode_framed(model, asked, frame)
+    nats, labels = _read_and_judged(
+        *(model, changes, pairs, asked, encoded, max_new_tokens), journal=journal, progress=progress
+    )
+    return CostResult(
+        conditions=tuple(conditions),
+        nats=nats,
+        tokens=np.array([len(tokens) for _, tokens in pairs]),
+        labels=labels,
+        passage_ids=tuple(prompt.id for prompt in texts),
+        prompt_ids=tuple(prompt.id for prompt in asked),
+        clusters=tuple(map(cluster_of, asked)),
+        **ablation.facts,
+        template=frame,
+        max_new_tokens=max_new_tokens,
+        model=model.name,
+        dtype=str(model.dtype).removeprefix("torch."),
+        vocabulary=model.anatomy.vocab_size,
+        seed=seed,
+    )
+
+
+def _read_and_judged(
+    model: LanguageModel,
+    changes: Sequence[Sequence[Intervention]],
+    pairs: Sequence[tuple[Encoded, tuple[int, ...]]],
+    asked: Sequence[Prompt],
+    encoded: Sequence[Encoded],
+    max_new_tokens: int,
+    *,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> tuple[Nats, tuple[tuple[str, ...], ...]]:
+    """Read the passages and answer the requests under every change.
+
+    Returns: nats, axes (change, passage), and labels of the answers, [change][request].
+    """
     nats, labels = [], []
     for change in changes:
         with apply(model, *change):
@@ -97,25 +134,7 @@ def ablation_cost(
                 model, encoded, max_new_tokens=max_new_tokens, journal=journal, progress=progress
             )
         labels.append(tuple(judged(p, a.text).label for p, a in zip(asked, written, strict=True)))
-    return CostResult(
-        conditions=tuple(conditions),
-        nats=np.array(nats),
-        tokens=np.array([len(tokens) for _, tokens in pairs]),
-        labels=tuple(labels),
-        passage_ids=tuple(prompt.id for prompt in texts),
-        prompt_ids=tuple(prompt.id for prompt in asked),
-        clusters=tuple(map(cluster_of, asked)),
-        operator=ablation.name,
-        epsilon=ablation.factor,
-        target=ablation.at,
-        unit=ablation.unit,
-        template=frame,
-        max_new_tokens=max_new_tokens,
-        model=model.name,
-        dtype=str(model.dtype).removeprefix("torch."),
-        vocabulary=model.anatomy.vocab_size,
-        seed=seed,
-    )
+    return np.array(nats), tuple(labels)
 
 
 def _conditions(

@@ -225,8 +225,7 @@ class HeadScores:
             ],
         )
         facts = {fact: getattr(self, fact) for fact in _FACTS}
-        facts |= {"operator": self.ablation.name, "epsilon": self.ablation.factor}
-        facts |= {"target": self.ablation.at, "unit": self.ablation.unit, "pairs": self.pairs}
+        facts |= {**self.ablation.facts, "pairs": self.pairs}
         run.save_table(f"{name}_design", [facts])
 
     @classmethod

@@ -25,6 +25,7 @@ from theodolite.mechanism.heads.layer_scores import NOTHING, LayerScores, Measur
 from theodolite.mechanism.heads.result import ANGLE, HeadScores
 
 if TYPE_CHECKING:
+    from theodolite.models.chat import Encoded
     from theodolite.models.handle import LanguageModel
     from theodolite.runs.journal import Journal
     from theodolite.runs.panel import Progress
@@ -62,8 +63,7 @@ def head_ships(
         only: score these heads alone; None is all.
         group: heads that are out all the time; each other head is scored together with them,
             against the model that has them.
-        freeze_downstream: keep what the block's own MLP and later layers add as it was: the direct
-            effect alone.
+        freeze_downstream: the own MLP and later layers add what they did: the direct effect alone.
         pre_norm: take angles of the last states before the final norm instead of after it.
         references: for "dataset_mean" and "resample", whose head outputs take the place of the
             ablated ones (default: the benign prompts, for each benign prompt the others; for
@@ -77,14 +77,12 @@ def head_ships(
         CapabilityError, ConfigError: the model or an option does not fit, or a head is not there.
         NumericsError: a result is not finite.
     """
-    model.require("hidden_states", "interventions")
     ablation = ablation or HeadAblation()
     _check(model, harmful, benign, ablation, only, group)
     twins = twins_of(harmful, benign)
     benign = list(twins or benign)
     frame = resolve_frame(model, template)
-    prompts = [*harmful, *benign]
-    encoded = encode_framed(model, prompts, frame)
+    encoded = encode_framed(model, [*harmful, *benign], frame)
     replacing = _references(ablation, harmful, benign, references)
     measured = Measured(
         encoded=encoded,
@@ -96,24 +94,10 @@ def head_ships(
         pre_norm=pre_norm,
         batch_tokens=batch_tokens,
     )
-    base = TreeSweep(model, encoded, SweepOptions()) if group else None
-    out = ablation.interventions(model.anatomy, group) if group else []
-    with apply(model, *out):
-        work = LayerScores(model, measured, base)
-        units = _units(work, only)
-        results = map_units(units, work, journal=journal, progress=progress, label="heads")
     return HeadScores(
-        **_arrays(work, units, results),
-        prompt_ids=tuple(prompt.id for prompt in prompts),
-        labels=(HARMFUL,) * len(harmful) + (BENIGN,) * len(benign),
-        clusters=tuple(
-            prompt.goal_id or prompt.pair_id or item.key for prompt, item in zip(prompts, encoded)
-        ),
-        ablation=ablation,
+        **_swept(model, measured, only, journal, progress),
+        **_read(model, harmful, benign, encoded),
         template=frame,
-        model=model.name,
-        dtype=str(model.dtype).removeprefix("torch."),
-        freeze_downstream=freeze_downstream,
         seed=seed,
         pairs=twins is not None,
     )
@@ -138,6 +122,7 @@ def _check(
     group: Sequence[Head],
 ) -> None:
     """Refuse what cannot be scored, before anything runs."""
+    model.require("hidden_states", "interventions")
     if not harmful:
         raise DataError("There are no harmful prompts.", fix="Give at least one.")
     seen: set[str] = set()
@@ -189,6 +174,46 @@ def _references(
     if given or ablation.name == "dataset_mean":
         return list(given or benign)
     return [*benign[: len(harmful)], *benign[1:], *benign[:1]]
+
+
+def _swept(
+    model: LanguageModel,
+    measured: Measured,
+    only: Sequence[Head] | None,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> dict[str, Any]:
+    """Return what a `HeadScores` says of its sweep; layers are run, or found in the journal."""
+    group = measured.group
+    base = TreeSweep(model, measured.encoded, SweepOptions()) if group else None
+    out = measured.ablation.interventions(model.anatomy, group) if group else []
+    with apply(model, *out):
+        work = LayerScores(model, measured, base)
+        units = _units(work, only)
+        results = map_units(units, work, journal=journal, progress=progress, label="heads")
+    return _arrays(work, units, results) | {
+        "ablation": measured.ablation,
+        "freeze_downstream": measured.freeze_downstream,
+    }
+
+
+def _read(
+    model: LanguageModel,
+    harmful: Sequence[Prompt],
+    benign: Sequence[Prompt],
+    encoded: Sequence[Encoded],
+) -> dict[str, Any]:
+    """Return what a `HeadScores` says of its prompts and of the model that read them."""
+    prompts = [*harmful, *benign]
+    return {
+        "prompt_ids": tuple(prompt.id for prompt in prompts),
+        "labels": (HARMFUL,) * len(harmful) + (BENIGN,) * len(benign),
+        "clusters": tuple(
+            prompt.goal_id or prompt.pair_id or item.key for prompt, item in zip(prompts, encoded)
+        ),
+        "model": model.name,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
 
 
 def _units(work: LayerScores, only: Sequence[Head] | None) -> list[Unit]:

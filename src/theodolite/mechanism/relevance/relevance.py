@@ -94,8 +94,7 @@ def relevance(
         normalize: "prompt" divides what a prompt has by its score.
         force: also take directions of another model of the same width: those of a trained model in
             the one it was trained from, say.
-        journal: finished units are kept there and not computed again.
-        progress: told of finished units, in prompts.
+        journal, progress: of finished units, in prompts; the work can be stopped and resumed.
         seed: of the resamples behind intervals.
 
     Returns: relevance by token occurrence, or by earlier direction and group of positions.
@@ -117,11 +116,7 @@ def relevance(
     encoded = encode_for_states(model, prompts, template=template)
     found = Relevance(
         targets=("span",) if span else tuple(target.name for target in targets),
-        hidden_index=query.hidden_index,
         sources=() if isinstance(to, str) else tuple(source.name for source in to),
-        boundaries=query.boundaries,
-        backend=backend,
-        rules=_rules_of(backend, rules),
         normalize=None,
         template=resolve_template(model, template),
         seed=seed,
@@ -188,12 +183,21 @@ def _explained(
     journal: Journal | None,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Return the tables of all prompts, from planned units or from the journal."""
-    units, batches = _planned(model, query, encoded, (backend, _rules_of(backend, rules)))
+    """Return what a result says of its tables, and how and how deep they were traced.
+
+    The tables come from planned units or from the journal.
+    """
+    in_force = rules if backend == "lrp" else ""  # only lrp goes by any
+    units, batches = _planned(model, query, encoded, (backend, in_force))
     with _explaining(model, query, backend, rules) as explain:
         work = _Work(model, query, encoded, batches, explain)
         results = map_units(units, work, journal=journal, progress=progress, label="relevance")
-    return _joined(units, results, encoded)
+    return _joined(units, results, encoded) | {
+        "hidden_index": query.hidden_index,
+        "boundaries": query.boundaries,
+        "backend": backend,
+        "rules": in_force,
+    }
 
 
 def _planned(
@@ -209,11 +213,6 @@ def _planned(
         rows = [(encoded[i].key, *kinds[i]) for i in batch.items]
         units.append(Unit(content_key("relevance", common, rows), batch.items, len(batch.items)))
     return units, {unit.key: batch for unit, batch in zip(units, batches, strict=True)}
-
-
-def _rules_of(backend: str, rules: Rules) -> str:
-    """Return the rules a back end goes by; only lrp has any."""
-    return rules if backend == "lrp" else ""
 
 
 def _token_budget(model: LanguageModel, query: Query, longest: int) -> int:

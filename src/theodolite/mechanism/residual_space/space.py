@@ -126,16 +126,7 @@ class ShiftSpace:
             predicts more than half of the held-out variance: with fewer, they are mostly chance.
         """
         options = _resolved(preset, basis, ridge, center)
-        if (paired.kind == RESIDUAL) != cls.of_training:
-            raise ConfigError(
-                f"A {cls.__name__} was asked of a shift that is '{paired.kind}'.",
-                fix="Fit a ResidualSpace to a pair of models, a ContrastSpace to one model.",
-            )
-        if len(paired) < LEAST_PROMPTS:
-            raise DataError(
-                f"There are {len(paired)} prompts, and a space needs {LEAST_PROMPTS}.",
-                fix="Give more prompts.",
-            )
+        cls._check(paired)
         place = paired.positions[0] if position is None else position
         plan = _Plan(*options, place, kept, resamples, quality, seed)
         layers = tuple(plan.layer(paired, h) for h in paired.hidden_indices)
@@ -157,6 +148,20 @@ class ShiftSpace:
             ),
             warnings=_warned(layers, paired, plan.basis),
         )
+
+    @classmethod
+    def _check(cls, paired: PairedStates) -> None:
+        """Refuse the states of another kind of shift, and too few of them."""
+        if (paired.kind == RESIDUAL) != cls.of_training:
+            raise ConfigError(
+                f"A {cls.__name__} was asked of a shift that is '{paired.kind}'.",
+                fix="Fit a ResidualSpace to a pair of models, a ContrastSpace to one model.",
+            )
+        if len(paired) < LEAST_PROMPTS:
+            raise DataError(
+                f"There are {len(paired)} prompts, and a space needs {LEAST_PROMPTS}.",
+                fix="Give more prompts.",
+            )
 
     def __getitem__(self, name: str) -> Direction:
         """Return a component by its name, like `space["L14-C6"]`.

@@ -209,17 +209,8 @@ def style_table(
     own = cells.split()
     draws, tail = _resampled(cells, seed, level, resamples)
     by_chance = [Cells(design.shuffled(seed, i), values).split() for i in range(shuffles)]
-    themes = [theme for theme in themes_of(design) if theme.kind != "category"]
     turned = values if sides is None else values * np.asarray(sides)[:, None]
-    harm, *found = [
-        ranked(
-            *(theme, turned if theme.kind == "harm" else values, design.clusters),
-            seed=item_seed(seed, theme.kind, theme.name),
-            level=level,
-            resamples=resamples,
-        )
-        for theme in themes
-    ]
+    harm_auroc, auroc = _ranked(design, turned, values, seed, level, resamples)
     depths = np.asarray(hidden_indices)
     return StyleTable(
         design=design,
@@ -232,9 +223,9 @@ def style_table(
         means=own.means[0],
         contrast=_with_ends(own.contrast, draws.contrast, tail),
         by_class=own.by_class[0],
-        harm_auroc=harm,
+        harm_auroc=harm_auroc,
         harm_by_style=within_styles(design, turned),
-        auroc=Bounded(*(np.stack([one[i] for one in found]) for i in range(3))),
+        auroc=auroc,
         p=_adjusted(own.contrast[0], np.stack([one.contrast[0] for one in by_chance])),
         shuffled=np.quantile(np.stack([one.style[0] for one in by_chance]), FLOOR, axis=0),
         random=_random_floors(design, random, depths),
@@ -262,6 +253,27 @@ def _resampled(cells: Cells, seed: int, level: float, resamples: int) -> tuple[S
     )
     tail = expanded_tail(cells.groups, level) if goals > 1 else None
     return cells.split(np.concatenate(list(weights))), tail
+
+
+def _ranked(
+    design: StyleDesign, turned: Floats, values: Floats, seed: int, level: float, resamples: int
+) -> tuple[Bounded, Bounded]:
+    """Return the AUROCs for harm, axis (direction), and for each style, axes (style, direction).
+
+    Args:
+        turned, values: projections, axes (direction, prompt); for harm turned to its side.
+    """
+    harm, *styles = [
+        ranked(
+            *(theme, turned if theme.kind == "harm" else values, design.clusters),
+            seed=item_seed(seed, theme.kind, theme.name),
+            level=level,
+            resamples=resamples,
+        )
+        for theme in themes_of(design)
+        if theme.kind != "category"
+    ]
+    return harm, Bounded(*(np.stack([one[i] for one in styles]) for i in range(3)))
 
 
 def _with_ends(value: Floats, draws: Floats, tail: float | None) -> Bounded:

@@ -88,23 +88,12 @@ def edit_drift(
 
     Note: for every setting one pass over prompts with their answers and one over the passages.
     """
-    model.require("text", "logprobs", "interventions")
-    if positions < 1:
-        raise ConfigError(f"positions is {positions}.", fix="Give 1 or more.")
-    if not prompts:
-        raise DataError("There are no prompts.", fix="Give at least one benign request.")
+    _check(model, prompts, positions)
     settings, variants = settings_of(model.anatomy, edits, benign, random_draws, seed)
     texts = list(bundled("passages") if passages is None else passages)
     pairs = passage_pairs(model, texts)
     encoded = encode_for_states(model, prompts, template=template)
-    written = generate(model, encoded, max_new_tokens=positions, journal=journal, progress=progress)
-    answers = [answer.token_ids for answer in written]
-    total = sum(map(len, answers))
-    if total < POSITIONS:
-        raise DataError(
-            f"The answers have {total} tokens in all, and drift needs {POSITIONS}.",
-            fix="Give more prompts.",
-        )
+    answers = _own_answers(model, encoded, positions, journal, progress)
     work = _Answers(model, encoded, answers, variants, batch_tokens)
     units = [Unit(work.key(i), (i,), len(encoded)) for i in range(len(variants))]
     found = map_units(units, work, journal=journal, progress=progress, label="drift")
@@ -126,6 +115,36 @@ def edit_drift(
         vocabulary=model.anatomy.vocab_size,
         seed=seed,
     )
+
+
+def _check(model: LanguageModel, prompts: Sequence[Prompt], positions: int) -> None:
+    model.require("text", "logprobs", "interventions")
+    if positions < 1:
+        raise ConfigError(f"positions is {positions}.", fix="Give 1 or more.")
+    if not prompts:
+        raise DataError("There are no prompts.", fix="Give at least one benign request.")
+
+
+def _own_answers(
+    model: LanguageModel,
+    encoded: Sequence[Encoded],
+    positions: int,
+    journal: Journal | None,
+    progress: Progress | None,
+) -> list[tuple[int, ...]]:
+    """Return the tokens of the model's own greedy answers, which are held fixed from here on.
+
+    Raises: DataError: they are too short in all.
+    """
+    written = generate(model, encoded, max_new_tokens=positions, journal=journal, progress=progress)
+    answers = [answer.token_ids for answer in written]
+    total = sum(map(len, answers))
+    if total < POSITIONS:
+        raise DataError(
+            f"The answers have {total} tokens in all, and drift needs {POSITIONS}.",
+            fix="Give more prompts.",
+        )
+    return answers
 
 
 class _Answers:

@@ -8,7 +8,7 @@ counts against the largest change in any other.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from theodolite.errors import ConfigError, DataError
 from theodolite.mechanism.graft.plan import cluster_of
 from theodolite.mechanism.states import encode_for_states
 from theodolite.mechanism.steering.selectivity_result import SelectivityResult
-from theodolite.mechanism.steering.settings import RANDOM, settings_of
+from theodolite.mechanism.steering.settings import RANDOM, Settings, settings_of
 from theodolite.mechanism.steering.sweep import steer_sweep
 from theodolite.mechanism.verdict.outcomes import OUTCOMES, judged
 
@@ -55,9 +55,9 @@ def style_selectivity(
 ) -> SelectivityResult:
     """Measure which styles of harmful requests each edit lets through.
 
-    Source: the pass-rate matrix of arXiv:2502.09674, read there from one verdict token. Answers
-        judged as a whole, pairing by goal, intervals and the test against the other styles and
-        against random directions are ours.
+    Source: the pass-rate matrix of arXiv:2502.09674, read there from one verdict token. Whole
+        answers, pairing by goal, intervals, and tests against other styles and random directions
+        are ours.
 
     Args:
         model: an open local model; active interventions act under every edit and without one.
@@ -67,53 +67,30 @@ def style_selectivity(
         styles: at least two (default: `benchmark_styles`, plain first).
         benign: states for the edits that go back to them, see `BenignStates.read`.
         random_draws: random edits beside all that do the same along other directions.
-        random_answers: how many of them write answers too; None is all. The others are read at the
+        random_answers: how many of these write answers, too; None is all. Every edit is read at the
             first token.
         max_new_tokens: of an answer; greedy.
         template: how prompts are rendered, as for `read_states`.
         journal, progress: of finished units; the work can be stopped and resumed.
         seed: of the random directions.
 
-    Returns: outcomes and log-odds; no text of any answer is in it.
-
     Raises:
         ConfigError: an edit does not fit, two share a name, or a number is out of range.
         DataError: there are no prompts, one is benign or stands in a style, fewer than two styles.
 
-    Note: an answer for every setting, goal and style, rows of many settings written together. The
-        scorer of answers is validated on English only.
+    Note: an answer for every setting, goal and style, rows of many settings written together; no
+        text of any is kept. The scorer of answers is validated on English only.
     """
     _check(prompts, random_answers, random_draws)
-    wrapped = styled(PromptSet("selectivity", tuple(prompts)), styles)
-    names = tuple(dict.fromkeys(str(prompt.style) for prompt in wrapped))
-    if len(names) < 2:
-        raise DataError("Selectivity needs two styles.", fix="Name at least two.")
-    rows = list(wrapped)
-    swept = steer_sweep(
-        model,
-        rows,
-        edits,
-        tokens=tokens,
-        benign=benign,
-        random_draws=random_draws,
-        template=template,
-        journal=journal,
-        progress=progress,
-        seed=seed,
-    )
+    rows, names = _in_styles(prompts, styles)
+    drawn: dict[str, Any] = {"benign": benign, "random_draws": random_draws, "seed": seed}
+    kept: dict[str, Any] = {"template": template, "journal": journal, "progress": progress}
+    swept = steer_sweep(model, rows, edits, tokens=tokens, **drawn, **kept)
     # The same draws as in the sweep: they depend on the seed and on what the edits do.
-    settings, variants = settings_of(model.anatomy, edits, benign, random_draws, seed)
-    most = random_draws if random_answers is None else random_answers
-    asked = _asked([(one.kind, one.pool) for one in settings.each], most)
-    outcomes = _outcomes(
-        model,
-        rows,
-        [[], *(variants[i] for i in asked)],
-        max_new_tokens=max_new_tokens,
-        template=template,
-        journal=journal,
-        progress=progress,
-    )
+    settings, variants = settings_of(model.anatomy, edits, **drawn)
+    asked = _asked(settings, random_draws if random_answers is None else random_answers)
+    writing = [[], *(variants[i] for i in asked)]
+    outcomes = _outcomes(model, rows, writing, max_new_tokens=max_new_tokens, **kept)
     shape = (len(prompts), len(names))
     return SelectivityResult(
         settings=settings,
@@ -147,14 +124,28 @@ def _check(prompts: Sequence[Prompt], random_answers: int | None, random_draws: 
         )
 
 
-def _asked(kinds: Sequence[tuple[str, str]], most: int) -> list[int]:
+def _in_styles(
+    prompts: Sequence[Prompt], styles: Sequence[Style | str] | None
+) -> tuple[list[Prompt], tuple[str, ...]]:
+    """Return every prompt in every style, prompt by prompt, and the styles' names.
+
+    Raises: DataError: a prompt stands in a style already, or there are fewer than two.
+    """
+    wrapped = styled(PromptSet("selectivity", tuple(prompts)), styles)
+    names = tuple(dict.fromkeys(str(prompt.style) for prompt in wrapped))
+    if len(names) < 2:
+        raise DataError("Selectivity needs two styles.", fix="Name at least two.")
+    return list(wrapped), names
+
+
+def _asked(settings: Settings, most: int) -> list[int]:
     """Return the settings that write answers: all edits, and so many random ones of each pool."""
     seen: dict[str, int] = {}
     found = []
-    for place, (kind, pool) in enumerate(kinds):
-        if kind == RANDOM:
-            seen[pool] = seen.get(pool, 0) + 1
-        if kind != RANDOM or seen[pool] <= most:
+    for place, one in enumerate(settings.each):
+        if one.kind == RANDOM:
+            seen[one.pool] = seen.get(one.pool, 0) + 1
+        if one.kind != RANDOM or seen[one.pool] <= most:
             found.append(place)
     return found
 

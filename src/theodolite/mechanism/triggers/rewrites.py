@@ -200,12 +200,7 @@ def rewrite_resistance(
 
     Note: an answer is what the offline scorer calls compliance; broken text is none.
     """
-    for each in (model, *([rewriter] if rewriter is not None else [])):
-        each.require("text", "logprobs")  # which no API gives
-    if most < 1 or per_goal < 1:
-        raise ConfigError("`most` and `per_goal` must be at least 1.", fix="Change that option.")
-    if not prompts:
-        raise DataError("There are no requests.", fix="Give at least one.")
+    _check(model, prompts, rewriter, per_goal, most)
     kept: dict[str, Any] = {
         "max_new_tokens": max_new_tokens,
         "template": template,
@@ -235,6 +230,22 @@ def rewrite_resistance(
             "max_new_tokens": max_new_tokens,
         },
     )
+
+
+def _check(
+    model: LanguageModel,
+    prompts: Sequence[Prompt],
+    rewriter: LanguageModel | None,
+    per_goal: int,
+    most: int,
+) -> None:
+    """Refuse models behind an API, counts below one and no requests, before anything runs."""
+    for each in (model, *([rewriter] if rewriter is not None else [])):
+        each.require("text", "logprobs")  # which no API gives
+    if most < 1 or per_goal < 1:
+        raise ConfigError("`most` and `per_goal` must be at least 1.", fix="Change that option.")
+    if not prompts:
+        raise DataError("There are no requests.", fix="Give at least one.")
 
 
 def _ask(

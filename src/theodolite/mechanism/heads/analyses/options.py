@@ -164,8 +164,7 @@ def check_judging(keywords: str, judge: str | None, seed: int) -> None:
         JudgeError: the judge model is not known.
     """
     keyword_judge(keywords)
-    if judge is not None:
-        check_judge(judge, seed)
+    check_judge(judge, seed)
 
 
 def ask_canaries(judge: str | None, seed: int) -> None:
