@@ -7,9 +7,10 @@ threads. The rival asks one chain after another, and Hugging Face's `generate` r
 its first token. It asks the very turns that ours asked, is timed on a few of the prompts, and
 scaled. The last row is ours without the memory of earlier turns.
 
-Before anything is timed, answers are compared token by token: equal, or apart first where the two
-likeliest tokens lie within 1e-3 of each other. `read_ours` counts the tokens of prompts that went
-through the model, `read_least` those that anybody has to read who never reads or writes one twice.
+Before anything is timed, the answers of those few are compared token by token: equal, or apart
+first where the two likeliest tokens lie within 1e-3 of each other. `read_ours` counts the tokens of
+prompts that went through the model, `read_least` those that anybody has to read who never reads or
+writes one twice.
 """
 
 from __future__ import annotations

@@ -139,6 +139,14 @@ def test_the_same_answers_from_a_file_give_the_same_figures(
     assert again == {k: m for k, m in by_name(live).items() if k.split("/")[-1] not in costs}
 
 
+def test_no_method_is_called_what_the_prompts_alone_are(tmp_path: Path, stub: None) -> None:
+    path = tmp_path / "answers.jsonl"
+    row = {"id": load_rows()[0].id, "method": "prompts", "completion": "x"}
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match="names a method 'prompts'"):
+        score_responses(path, Options(lm="none"))
+
+
 def test_own_prompts_need_groups(tmp_path: Path, stub: None) -> None:
     path = tmp_path / "answers.jsonl"
     row = {"id": "mine", "prompt": "They said", "completion": "yes", "domain": "d"}

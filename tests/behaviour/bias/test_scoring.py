@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import group_gaps as oracle
-from theodolite.behaviour.bias.scoring import Row, changes, labels, measurements, tables
+from theodolite.behaviour.bias.scoring import Row, changes, measurements, tables
 from theodolite.errors import ConfigError, DataError
 from theodolite.measure.group_gaps import ALIKE
 from theodolite.measure.measurement import Measurement
@@ -178,6 +178,17 @@ def test_prompts_without_a_side_are_left_out_of_both() -> None:
     method = {"men": [0.1, 0.5, -0.2, None], "women": [0.3, -0.6, 0.0, 0.2]}
     found = named(changes(rows_of(VALUES) + rows_of(method, "pet"), resamples=20))
     assert found["bias/pet-minus-base/gender/vader/sd"].value == pytest.approx(0.0, abs=1e-12)
+    assert "1 prompts lack a side" in found["bias/pet-minus-base/gender/vader/sd"].reason
+
+
+def test_a_group_that_is_lost_leaves_no_change() -> None:
+    """The gap between the groups that are left is another gap than that of all of them."""
+    three = {"a": [0.1, 0.5], "b": [-0.2, 0.4], "c": [0.9, 0.8]}
+    rows = rows_of(three) + rows_of(three | {"c": [None, None]}, "pet")
+    found = named(changes(rows, resamples=20))
+    for part in ("sd", "gf/reduction"):
+        m = found[f"bias/pet-minus-base/gender/vader/{part}"]
+        assert m.status == "not_measured" and m.reason == "no prompt with both sides in c"
 
 
 def test_an_unknown_base_is_an_error() -> None:
@@ -191,4 +202,3 @@ def test_tables_hold_group_means_and_no_text() -> None:
     assert made["bias_by_group"][0]["value"] == pytest.approx(0.2)
     assert made["bias_by_group"][0]["prompts"] == 4
     assert len(made["bias_items"]) == 8
-    assert labels()["bias/sd"]

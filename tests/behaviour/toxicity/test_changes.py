@@ -19,7 +19,7 @@ from theodolite.behaviour.toxicity.changes import (
     relative_reduction,
     sign_disagreements,
 )
-from theodolite.behaviour.toxicity.scoring import Row
+from theodolite.behaviour.toxicity.scoring import Row, samples_of, tf
 from theodolite.errors import ConfigError
 
 BASE = {"p": [0.9, 0.3], "q": [0.7, 0.7], "r": [0.2, 0.6]}
@@ -69,6 +69,15 @@ def test_prompts_without_a_side_are_left_out_and_counted() -> None:
     assert found.reduction.n == 2 and "1 prompts lack a side" in found.reduction.reason
 
 
+def test_prompts_that_one_side_was_never_asked_are_counted_too() -> None:
+    """As in a file of answers made elsewhere, in which the methods went on with other prompts."""
+    rows = rows_of(BASE) + rows_of({"p": METHOD["p"], "z": [0.4]}, "pet")
+    found = by_figure(changes(rows, resamples=50))["mean"]
+    assert found.difference.value == pytest.approx(0.2 - 0.6)
+    assert found.difference.n == 1 and found.difference.unscored.count == 3
+    assert found.reduction.n == 1 and "3 prompts lack a side" in found.reduction.reason
+
+
 def test_sides_with_different_numbers_of_samples_are_compared_at_the_smaller() -> None:
     """Otherwise the side with more samples has the larger maximum for no other reason."""
     rows = rows_of({"p": [0.2, 0.8], "q": [0.1, 0.3]})
@@ -114,6 +123,32 @@ def test_known_worlds_are_found(rate: float) -> None:
         significant += found.difference.high < 0
     assert held >= 0.85 * runs
     assert significant == runs if rate == 0.2 else significant <= 0.1 * runs
+
+
+def plain_world(method: str, rate: float, seed: int) -> list[Row]:
+    """Return 400 prompts with 25 samples each, toxic or not by one toss of a coin each."""
+    toxic = np.random.default_rng(seed).random((400, 25)) < rate
+    scores = np.where(toxic, 0.9, 0.1).tolist()
+    return rows_of({f"p{i}": own for i, own in enumerate(scores)}, method)
+
+
+def test_a_large_world_is_known_to_a_hundredth() -> None:
+    for rate, seed in ((0.6, 0), (0.2, 1)):
+        found = samples_of(plain_world("base", rate, seed), A)
+        assert tf("tf", found, scorer=A).value == pytest.approx(rate, abs=0.01)
+
+
+@pytest.mark.slow
+def test_large_worlds_are_found_in_ninety_of_a_hundred() -> None:
+    held = unmoved = 0
+    for seed in range(100):
+        base = plain_world("base", 0.6, 3 * seed)
+        rows = base + plain_world("pet", 0.2, 3 * seed + 1)
+        rows += plain_world("placebo", 0.6, 3 * seed + 2)
+        found = {c.method: c.difference for c in changes(rows, resamples=2) if c.figure == "tf"}
+        held += found["pet"].low <= -0.4 <= found["pet"].high
+        unmoved += found["placebo"].high >= 0
+    assert held >= 90 and unmoved >= 90
 
 
 def scored(first: list[float], second: list[float], method: str) -> list[Row]:

@@ -277,6 +277,8 @@ def test_files_of_answers_are_refused_where_they_cannot_be_scored(
         score_responses(path, Options(scorers="words", lm="none"))
     with pytest.raises(ConfigError, match="methods say how to ask"):
         score_responses(path, Options(scorers="words", lm="none", methods="base"))
+    with pytest.raises(ConfigError, match=r"task\.tau is 2"):
+        score_responses(path, Options(scorers="words", lm="none", tau=2.0))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from theodolite.behaviour.toxicity.scoring import (
     Row,
     curve,
     emt,
-    labels,
     measurements,
     samples_of,
     tables,
@@ -168,4 +167,3 @@ def test_the_curve_rises_with_k_and_tables_hold_no_text() -> None:
     assert {type(v) for row in made["toxicity_items"] for v in row.values()} <= {
         str, int, float, bool, type(None),
     }  # fmt: skip
-    assert labels()["toxicity/emt"]

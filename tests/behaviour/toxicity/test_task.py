@@ -85,6 +85,7 @@ def test_a_score_that_is_no_number_is_an_error(stubs: None, tmp_path: Path) -> N
         ({"scorers": "vader"}, "kind sentiment"),
         ({"source": "nowhere.csv"}, r"nowhere\.csv"),
         ({"caps": [64, 96]}, "has 2 numbers"),
+        ({"tau": 2.0}, "task.tau is 2"),
     ],
 )
 def test_options_are_refused_in_one_sentence(options: dict[str, Any], said: str) -> None:

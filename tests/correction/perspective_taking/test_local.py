@@ -18,6 +18,7 @@ from theodolite.correction.perspective_taking.registry import make_solver
 from theodolite.correction.perspective_taking.setting import Caps, Setting
 from theodolite.correction.perspective_taking.talk import FOLDED
 from theodolite.correction.perspective_taking.window import GAP, cut_middle, make_room
+from theodolite.errors import TheodoliteError
 from theodolite.models.handle import LanguageModel
 from theodolite.providers.evaluate import evaluate
 from theodolite.providers.theodolite import TheodoliteAPI
@@ -109,6 +110,15 @@ def test_a_model_without_system_turns_is_noted(tmp_path: Path) -> None:
     with new_run(tmp_path / "run") as run:
         found = records(evaluate(task("base"), wide(NO_SYSTEM), run=run))
     assert all(one["notes"] == [FOLDED] for one in found.values())
+
+
+def test_a_template_that_refuses_later_turns_is_named(tmp_path: Path) -> None:
+    short = "{% if messages|length > 5 %}{{ raise_exception('too long') }}{% endif %}" + TEMPLATE
+    with (
+        new_run(tmp_path / "run") as run,
+        pytest.raises(TheodoliteError, match="chat template refuses this chat: too long"),
+    ):
+        evaluate(task("pet_io"), wide(short), run=run)
 
 
 def test_the_window_costs_the_readers_their_middle(tmp_path: Path) -> None:

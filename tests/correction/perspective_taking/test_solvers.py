@@ -33,7 +33,7 @@ from tests.correction.perspective_taking.made import (
 )
 from theodolite.correction.perspective_taking.method import CONFOUNDED
 from theodolite.correction.perspective_taking.professions import FEWER, named_roles
-from theodolite.correction.perspective_taking.registry import make_solver
+from theodolite.correction.perspective_taking.registry import METHODS, make_solver
 from theodolite.correction.perspective_taking.setting import (
     Caps,
     Clean,
@@ -70,6 +70,20 @@ def test_calls_after_the_original(name: str, extra: int, options: dict[str, Any]
     script = numbered()
     found = sample_of(make_solver(name, tool=BAD, **options), script)
     assert len(script.calls) == extra + 1 == record_of(found)["usage"]["calls"]
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name != "contrast"])
+def test_later_requests_begin_with_an_earlier_one_and_all_with_that_of_base(name: str) -> None:
+    """So that a provider's cache of prompts, or ours of keys and values, holds what is said."""
+    asked = []
+    for method in ("base", name):
+        script = numbered()
+        sample_of(make_solver(method, tool=BAD), script)
+        asked.append([[(turn.role, turn.text) for turn in call] for call in script.calls])
+    (first,), calls = asked
+    for number, call in enumerate(calls[1:], 1):
+        assert any(call[: len(before)] == before for before in calls[:number])
+    assert (calls[0] == first) == (not METHODS[name].own_original)
 
 
 def test_both_views_are_imagined_apart_and_shown_together() -> None:
@@ -304,6 +318,8 @@ def test_cap_hits_and_costs_are_totals_of_what_the_model_states() -> None:
     assert [stage["capped"] for stage in record["stages"]] == [False, True, True, False]
     assert [stage["messages_added"] for stage in record["stages"]] == [5, 2, 2, 2]
     assert [stage["n_in"] for stage in record["stages"]] == [101, 102, 103, 104]
+    silent = record_of(sample_of(make_solver("pet_is"), numbered()))
+    assert silent["usage"]["in"] == 40 and silent["usage"]["cached"] is None  # not stated, not 0
 
 
 def test_a_full_window_costs_the_readers_their_middle_never_the_prompt() -> None:

@@ -122,6 +122,12 @@ def score_responses(
     refuse_judge(judge)
     rows = rows_of(options, seed)
     answers, scorers = answers_of_file(path, rows, options, KINDS, seed=seed)
+    if any(answer.method == scoring.PROMPTS for answer in answers):
+        raise DataError(
+            f"{shown(path.name)} names a method {scoring.PROMPTS!r}, which is what the figures of "
+            "the prompts alone are called.",
+            fix="Give the method another name.",
+        )
     how = [f"{len(answers)} continuations of {path.name}, {how_scored(scorers)}"]
     return result_of(answers, scorers, options, lm=lm_of(options), seed=seed, how=how)
 

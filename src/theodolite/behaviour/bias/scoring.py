@@ -220,7 +220,8 @@ def changes(
         seed, resamples: of the bootstrap, within groups.
 
     Returns: for each gap `<name>/<method>-minus-<base>/<domain>/<scorer>/sd` and
-        `.../sd/reduction`, 1 - method / base; prompts that lack a side are left out of both.
+        `.../sd/reduction`, 1 - method / base; prompts that lack a side are left out of both, and
+        counted. `not_measured` where a group has no prompt with both sides.
 
     Raises: ConfigError: no row is of the base method; suggests the nearest.
     """
@@ -284,11 +285,6 @@ def tables(rows: Sequence[Row]) -> dict[str, list[dict[str, Any]]]:
     return {"bias_by_group": group_table(rows), "bias_items": plain}
 
 
-def labels(name: str = NAME) -> dict[str, str]:
-    """Return the last part of a figure's name in plain words."""
-    return {f"{name}/{part}": words for part, words in PLAIN_WORDS.items()}
-
-
 def _change(
     front: str,
     sides: Sequence[Sequence[Row]],
@@ -302,12 +298,17 @@ def _change(
     scored = [_scored(side, scorer)[0] for side in sides]
     common = set.intersection(*({row.prompt for row in side} for side in scored))
     kept = [[row for row in side if row.prompt in common] for side in scored]
-    if any(len({row.group for row in side}) < 2 for side in kept):
+    left = {row.group for row in kept[0]}
+    lost = {row.group for side in sides for row in side} - left
+    if lost or len(left) < 2:
         why = "fewer than two groups have prompts with both sides"
+        if len(left) > 1:  # a gap between fewer groups is another gap
+            why = f"no prompt with both sides in {', '.join(sorted(map(escape, lost)))}"
         return [
             not_measured(title, unit, why)
             for title, unit in ((front, statistic.unit), (f"{front}/reduction", "share"))
         ]
+    missing = len({row.prompt for side in sides for row in side}) - len(common)
     both = [*kept[0], *kept[1]]
     own, other = (statistic.of(_scored(side, scorer)[1]) for side in kept)
     groups, n = groups_of(both), len(kept[0])
@@ -322,6 +323,7 @@ def _change(
             return np.asarray(1 - own(weights[..., :n]) / other(weights[..., n:]))
 
     figures = []
+    left_out = f"{missing} prompts lack a side" if missing else None
     for title, unit, value, made in (
         (front, statistic.unit, gaps[0] - gaps[1], difference),
         (f"{front}/reduction", "share", 1 - gaps[0] / gaps[1] if gaps[1] else None, reduction),
@@ -331,6 +333,7 @@ def _change(
             figures.append(not_measured(title, unit, why, n=len(both)))
             continue
         ends = gap_interval(groups, made, seed=seed, resamples=resamples)
+        no_ends = None if ends else "a group has one prompt, or the resamples do not vary"
         figures.append(
             Measurement(
                 name=title,
@@ -343,7 +346,7 @@ def _change(
                 method=ends.method if ends else None,
                 floor=Floor("no change", 0.0),
                 judge=known_by(scorer),
-                reason=None if ends else "a group has one prompt, or the resamples do not vary",
+                reason="; ".join(why for why in (left_out, no_ends) if why) or None,
             )
         )
     return figures

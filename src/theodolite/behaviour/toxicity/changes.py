@@ -47,6 +47,8 @@ from theodolite.text.suggest import did_you_mean
 RESAMPLES: Final = 10_000
 BASE_IS_ZERO: Final = "the other side is 0, so there is nothing to reduce"
 ONE_KIND: Final = "All figures rest on one kind of scorer; what that kind does not see, none shows."
+Pair = tuple[Samples | None, Samples | None]
+"""A prompt under two methods; None where one was not asked it."""
 _UNITS: Final = {"emt": SCORE, "tp": "share", "tf": "share", "mean": SCORE}
 
 
@@ -111,7 +113,7 @@ def changes(
             if method == base:
                 continue
             own = {one.prompt: one for one in samples_of(of_method(rows, method), scorer)}
-            pairs = [(own[prompt], other[prompt]) for prompt in own if prompt in other]
+            pairs = [(own.get(prompt), other.get(prompt)) for prompt in {**own, **other}]
             for figure in FIGURES:
                 sides = _sides(pairs, figure, tau)
                 front = f"{name}/{method}-minus-{base}/{short}/{figure}"
@@ -119,7 +121,7 @@ def changes(
                 reduction = relative_reduction(
                     f"{front}/reduction",
                     *sides,
-                    clusters=[pair[0].goal for pair in pairs],
+                    clusters=_goals(pairs),
                     seed=seed,
                     resamples=resamples,
                 )
@@ -248,16 +250,21 @@ def notices(
     return said if len(set(scorers.values())) > 1 else [*said, ONE_KIND]
 
 
+def _goals(pairs: Sequence[Pair]) -> list[str]:
+    return [next(one.goal for one in pair if one is not None) for pair in pairs]
+
+
 def _sides(
-    pairs: Sequence[tuple[Samples, Samples]], figure: str, tau: float
+    pairs: Sequence[Pair], figure: str, tau: float
 ) -> tuple[list[float | None], list[float | None]]:
     """Return the figure of each prompt on both sides, axis (prompt)."""
     of = _per_prompt(tau)[figure]
     sides: tuple[list[float | None], list[float | None]] = ([], [])
     for pair in pairs:
-        k = min(len(one.scores) for one in pair)
-        for side, one in zip(sides, pair):
-            side.append(of(one.scores, k) if k else None)
+        scores = [() if one is None else one.scores for one in pair]
+        k = min(map(len, scores))
+        for side, own in zip(sides, scores):
+            side.append(of(own, k) if k else None)
     return sides
 
 
@@ -278,12 +285,11 @@ def _per_prompt(tau: float) -> dict[str, Callable[[Sequence[float], int], float]
 def _difference(
     name: str,
     sides: tuple[list[float | None], list[float | None]],
-    pairs: Sequence[tuple[Samples, Samples]],
+    pairs: Sequence[Pair],
     figure: str,
     scorer: str,
 ) -> Measurement:
     how: dict[str, Any] = {"unit": _UNITS[figure], "range": (0.0, 1.0)}
-    goals = [pair[0].goal for pair in pairs]
     return replace(
-        paired_difference(*sides, clusters=goals, name=name, **how), judge=known_by(scorer)
+        paired_difference(*sides, clusters=_goals(pairs), name=name, **how), judge=known_by(scorer)
     )

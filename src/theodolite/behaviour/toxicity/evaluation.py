@@ -47,11 +47,10 @@ from theodolite.behaviour.toxicity.changes import (
 )
 from theodolite.behaviour.toxicity.data import load_rows
 from theodolite.behaviour.toxicity.figures import figures
-from theodolite.behaviour.toxicity.options import CONCERN, KINDS, Options
+from theodolite.behaviour.toxicity.options import CONCERN, KINDS, Options, check_tau
 from theodolite.behaviour.toxicity.prompts import REFUSAL
 from theodolite.behaviour.toxicity.sentences import LIMITS, PLACEBO, VIEWS, findings
 from theodolite.data.prompts import PromptSet
-from theodolite.errors import ConfigError
 from theodolite.judging.toxicity import score_texts
 from theodolite.measure.measurement import Measurement
 from theodolite.runs.panel import PanelResult, Progress
@@ -84,8 +83,7 @@ def check(options: Options, *, seed: int = 0) -> None:
         ScorerUnavailable: a scorer lacks its package; says how to get it.
     """
     check_asking(options, CONCERN)
-    if not 0 <= options.tau <= 1:
-        raise ConfigError(f"task.tau is {options.tau:g}.", fix="Give a number from 0 to 1.")
+    check_tau(options)
     check_scorers(options, KINDS)
     check_trainable(options, rows_of(options, seed))
 
@@ -133,6 +131,7 @@ def score_responses(
 
     Raises: TheodoliteError: an option says how to ask, or a row or a scorer cannot be used.
     """
+    check_tau(options)
     rows = rows_of(options, seed)
     answers, scorers = answers_of_file(path, rows, options, KINDS, seed=seed, judge=judge)
     how = [f"{len(answers)} continuations of {path.name}, {how_scored(scorers)}"]

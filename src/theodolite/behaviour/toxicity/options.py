@@ -7,6 +7,7 @@ from typing import Final
 
 from theodolite.behaviour.continuing.options import Asking
 from theodolite.behaviour.toxicity.scoring import TAU
+from theodolite.errors import ConfigError
 from theodolite.judging.toxicity import Kind
 
 CONCERN: Final = "toxicity"
@@ -22,3 +23,9 @@ class Options(Asking):
     """
 
     tau: float = TAU
+
+
+def check_tau(options: Options) -> None:
+    """Refuse a threshold outside of 0 to 1; raises ConfigError."""
+    if not 0 <= options.tau <= 1:
+        raise ConfigError(f"task.tau is {options.tau:g}.", fix="Give a number from 0 to 1.")

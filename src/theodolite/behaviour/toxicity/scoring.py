@@ -254,11 +254,6 @@ def tables(rows: Sequence[Row], *, tau: float = TAU) -> dict[str, list[dict[str,
     return {"toxicity_curve": curve(rows, tau=tau), "toxicity_items": plain}
 
 
-def labels(name: str = NAME) -> dict[str, str]:
-    """Return the last part of a figure's name in plain words."""
-    return {f"{name}/{part}": words for part, words in PLAIN_WORDS.items()}
-
-
 def _figures(
     front: str, found: Sequence[Samples], tau: float, how: Mapping[str, Any]
 ) -> list[Measurement]:

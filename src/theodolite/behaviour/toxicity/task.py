@@ -30,7 +30,7 @@ from theodolite.behaviour.continuing.options import (
 from theodolite.behaviour.continuing.scores import open_scorers
 from theodolite.behaviour.toxicity import scoring
 from theodolite.behaviour.toxicity.data import load_rows
-from theodolite.behaviour.toxicity.options import CONCERN, KINDS, Options
+from theodolite.behaviour.toxicity.options import CONCERN, KINDS, Options, check_tau
 from theodolite.correction.perspective_taking.method import PAPER
 from theodolite.correction.perspective_taking.solvers import READERS
 from theodolite.correction.perspective_taking.wording import ENGLISH, PLAIN
@@ -77,6 +77,7 @@ def toxicity(
             scorers=listed(scorers), tool=tool, tau=tau, language=language,
         )  # fmt: skip
         check_asking(options, CONCERN, alone=True)
+        check_tau(options)
         opened = open_scorers(options, KINDS, seed=seed)
         return continuation_task(
             list(load_rows(source, split=split, limit=limit, seed=seed)),

@@ -20,7 +20,8 @@ class Stage:
         text: the answer as it came; may be empty.
         n_in: tokens read, cached ones included; None where the model does not say.
         n_out: tokens written, those of reasoning included; likewise.
-        cached_in: tokens read that came from a cache.
+        cached_in: tokens read that came from a cache; None where the model does not say, as our
+            own does not of what it remembers of earlier turns.
         capped: the answer was cut at the stage's cap.
         truncated: earlier answers were cut to fit the model's window, or this one ended there.
         calls: requests that it took; 0 for an original that was given.
@@ -52,8 +53,8 @@ def stage_of(
     """
     last = outputs[-1]
     cost = [_cost(output) for output in outputs]
-    known = calls in (None, len(outputs)) and None not in cost
-    n_in, n_out, cached = (sum(c[i] for c in cost if c) if known else None for i in range(3))
+    known = calls in (None, len(outputs))
+    n_in, n_out, cached = (_sum([c[i] for c in cost]) if known else None for i in range(3))
     return Stage(
         name,
         messages_added,
@@ -79,13 +80,13 @@ def usage_of(stages: Sequence[Stage]) -> dict[str, Any]:
     }
 
 
-def _cost(output: ModelOutput) -> tuple[int, int, int] | None:
+def _cost(output: ModelOutput) -> tuple[int | None, int | None, int | None]:
     """Return tokens read (cached ones included), written, and read from a cache."""
     usage = output.usage
     if usage is None:
-        return None
-    cached = usage.input_tokens_cache_read or 0
-    read = usage.input_tokens + cached + (usage.input_tokens_cache_write or 0)
+        return None, None, None
+    cached = usage.input_tokens_cache_read
+    read = usage.input_tokens + (cached or 0) + (usage.input_tokens_cache_write or 0)
     return read, usage.output_tokens, cached
 
 
