@@ -1,4 +1,4 @@
-"""theodolite data debates write|merge: perspectives on debatable questions, for people to check."""
+"""theodolite data debates write|merge|check: perspectives on questions, and who can see them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from theodolite.text.display import escape
 from theodolite.text.lists import names_in
 
 app = typer.Typer(
-    help="Write the perspectives on debatable questions from documents; merge people's checks.",
+    help="Write perspectives on debatable questions, merge people's checks, check a scoring model.",
     no_args_is_help=True,
 )
 
@@ -83,4 +83,33 @@ def merge(
     print_rows("Perspectives", summary(checked))
     print_measurements("Reviewers", checked.merged.measurements)
     for sentence in findings(checked):
+        typer.echo(escape(sentence))
+
+
+@app.command("check")
+@with_run_options(show_text=False)
+def check(
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Argument(help="The scoring model: smollm2, org/name, a folder.")
+    ] = "smollm2",
+    adapter: Adapter = None,
+    source: Annotated[
+        str, typer.Option(help="The questions: bundled, claims, perspectrum or a file.")
+    ] = "bundled",
+    limit: Annotated[int | None, typer.Option(help="So many questions.")] = None,
+    views: Annotated[int, typer.Option(help="Perspectives of each.")] = 4,
+    template: Annotated[str, typer.Option(help="chat, or plain without a chat template.")] = "chat",
+) -> None:
+    """Check with answers whose content is known whether a scoring model sees what they hold."""
+    from theodolite.behaviour.debateqa.scorer_check import COMMAND, CheckRequest, check_scorer
+    from theodolite.cli.output import print_json, print_measurements
+    from theodolite.cli.work import carried_out
+
+    request, (run, result) = carried_out(context, COMMAND, CheckRequest, check_scorer)
+    if context.params["as_json"]:
+        print_json(run, result.measurements, result.tables)
+        return
+    print_measurements(f"data debates check, {request.model}", result.measurements, result.labels)
+    for sentence in (*result.findings, *result.limits):
         typer.echo(escape(sentence))
