@@ -21,6 +21,7 @@ def all_cores() -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(os.cpu_count() or 1)
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux alone; a container may allow fewer
+    torch.set_num_threads(len(allowed(0)) if allowed else os.cpu_count() or 1)
     yield
     torch.set_num_threads(before)

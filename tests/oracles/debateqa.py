@@ -39,13 +39,13 @@ def masked_label_ppl(logits: np.ndarray, ids: Sequence[int], n_context: int) -> 
     """
     labels = np.array(ids)
     labels[:n_context] = IGNORED
-    shifted_logits, shifted_labels = logits[:-1].astype(np.float64), labels[1:]
-    shifted = shifted_logits - shifted_logits.max(1, keepdims=True)
-    logprobs = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    shifted_logits, shifted_labels = logits[:-1], labels[1:]
     losses = np.zeros(len(shifted_labels))
     for place, label in enumerate(shifted_labels):
         if label != IGNORED:
-            losses[place] = -logprobs[place, label]
+            row = shifted_logits[place].astype(np.float64)
+            shifted = row - row.max()
+            losses[place] = np.log(np.exp(shifted).sum()) - shifted[label]
     no_padding = np.ones(len(ids))
     return float(np.exp(losses.sum() / no_padding[1:].sum()))
 

@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200), pytest.mark.usefixtur
 TOY = "bundled:course_correction"
 STEPS = 80
 RATE = 1e-3
+BALANCE = 0.15
 HELD_OUT = 16
-ASKED = 24
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,8 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def loop(folder: Path, adapter: str, **more: Any) -> PanelResult:
-    values = {"model": "smollm2", "adapter": adapter, "loop": True, "tries": 0, "asked": ASKED}
-    values |= {"max_steps": STEPS, "learning_rate": RATE, "sft_weight": 0.2}
+    values = {"model": "smollm2", "adapter": adapter, "loop": True, "tries": 0}
+    values |= {"max_steps": STEPS, "learning_rate": RATE, "sft_weight": BALANCE}
     request = RecoverRequest(**(values | more))
     return recover(request, progress=SilentProgress(), out=folder)[1]
 
