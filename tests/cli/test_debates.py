@@ -9,6 +9,7 @@ import pytest
 
 from tests.behaviour.debateqa.building.made import files, writer
 from tests.cli.conftest import Command, Refused
+from tests.models.tiny_files import save_folder
 from theodolite.behaviour.debateqa.building.build import CARD, ROWS, SHEET
 from theodolite.behaviour.debateqa.review import COLUMNS
 from theodolite.behaviour.sheets import read_sheet, write_sheet
@@ -56,3 +57,18 @@ def test_bad_input_is_one_sentence(refused: Refused, tmp_path: Path) -> None:
         *WRITE, named["questions"], "--docs", named["docs"], "--most", "1"
     )
     assert "no perspectives in" in refused("data", "debates", "merge", ".", "a.csv")
+
+
+def test_a_scorer_is_checked_with_answers_of_known_content(
+    command: Command, tmp_path: Path, refused: Refused
+) -> None:
+    save_folder(tmp_path / "model")
+    asked = ("data", "debates", "check", "model", "--limit", "2", "--views", "2", "--out", "run")
+    code, out, err = command(*asked, "--template", "plain", "--json")
+    assert code == 0, err
+    document = json.loads(out)
+    rows = document["tables"]["scorer_check"]
+    assert len(rows) == len(document["measurements"]) == 16
+    assert {row["target"] for row in rows} == {"explanation", "pov+explanation"}
+    assert (tmp_path / "run" / "complete").is_file()
+    assert "`views` is 1" in refused("data", "debates", "check", "model", "--views", "1")

@@ -31,7 +31,8 @@ def respond(
     model: AnyModel = "smollm2",
     adapter: Adapter = None,
     method: Annotated[
-        str, typer.Option(help="pet_io, pet_is, self_correct, critic ...; see the guide.")
+        str,
+        typer.Option(help="pet_io, pet_is, critic, any_depth ...; see the guide."),
     ] = "pet_io",
     readers: Annotated[
         int | None, typer.Option(help="Readers that are imagined; default 5.")
