@@ -74,12 +74,7 @@ def open_model(
     if adapter is not None:
         check_adapter(Path(adapter))
     source = locate(reference, revision=revision, code=trust_remote_code, verify=verify)
-    adapters = [Path(a) for a in (source.adapter, adapter) if a is not None]
-    if quantization is not None and len(adapters) > 1:
-        raise ConfigError(
-            f"'{reference.name}' has an adapter of its own, and quantised weights take one only.",
-            fix="Leave the quantization out.",
-        )
+    adapters = _adapters(source, adapter, reference, quantization)
     with quiet():
         module = _load_module(source, reference, wanted, place, quantization, trust_remote_code)
         tokenizer = _load_tokenizer(source, reference, trust_remote_code)
@@ -109,6 +104,19 @@ def open_model(
         max_context=getattr(module.config.get_text_config(), "max_position_embeddings", None),
         trained_by=" then ".join(filter(None, map(adapter_method, adapters))) or None,
     )
+
+
+def _adapters(
+    source: Source, adapter: str | Path | None, reference: Reference, quantization: str | None
+) -> list[Path]:
+    """Return the adapters to put on, the model's own first; raises ConfigError."""
+    adapters = [Path(a) for a in (source.adapter, adapter) if a is not None]
+    if quantization is not None and len(adapters) > 1:
+        raise ConfigError(
+            f"'{reference.name}' has an adapter of its own, and quantised weights take one only.",
+            fix="Leave the quantization out.",
+        )
+    return adapters
 
 
 def fingerprint_of(

@@ -109,11 +109,23 @@ def open_pair(
     if module is None:
         second = open_model(base, revision=revision, adapter=folder, **options)
         return ModelPair(first, _local(second))
-    anatomy = prove(module)
-    source = locate(
-        parse_reference(named or base), revision=revision, code=trust_remote_code, verify=verify
-    )
-    second = LanguageModel(
+    second = _beside(first, module, base, folder, named, trust_remote_code, verify)
+    return ModelPair(first, second, shared=True, same_until=_same_until(module, second.anatomy))
+
+
+def _beside(
+    first: LanguageModel,
+    module: nn.Module,
+    base: str,
+    folder: Path | None,
+    named: str | None,
+    code: bool,
+    verify: bool,
+) -> LanguageModel:
+    """Return the handle of the trained model that shares the first one's weights."""
+    reference = parse_reference(named or base)
+    source = locate(reference, revision=first.revision, code=code, verify=verify)
+    return LanguageModel(
         ref=named or base,
         name=named or (first.name if folder is None else f"{first.name}+{folder.name}"),
         revision=first.revision,
@@ -126,14 +138,13 @@ def open_pair(
         ),
         module=module,
         tokenizer=first.tokenizer,
-        anatomy=anatomy,
+        anatomy=prove(module),
         chat=first.chat,
         dtype=first.dtype,
         device=first.device,
         max_context=first.max_context,
         trained_by=None if folder is None else adapter_method(folder),
     )
-    return ModelPair(first, second, shared=True, same_until=_same_until(module, anatomy))
 
 
 def check_comparable(base: LanguageModel, aligned: LanguageModel) -> None:
