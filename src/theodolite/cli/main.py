@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from theodolite.cli import (
+    anchors,
     audit,
     compare,
     config,
@@ -53,6 +54,7 @@ explain.app.command("correction-dynamics", help=correction_dynamics.SUMMARY)(
 explain.app.command("perspective-taking", help=perspective_taking.SUMMARY)(
     perspective_taking.perspective_taking
 )
+explain.app.command("anchors", help=anchors.SUMMARY)(anchors.anchors)
 app.add_typer(explain.app, name="explain")
 app.add_typer(correct.app, name="correct")
 app.add_typer(train.app, name="train")

@@ -39,6 +39,7 @@ class Entry:
             a second model is opened only where one is named.
         replies: every request comes with a reply that is forced on the model.
         beginnings: it takes texts to go on with, not requests.
+        questions: it has questions of its own, and takes no requests.
     """
 
     module: str
@@ -47,6 +48,7 @@ class Entry:
     paired: bool = False
     replies: bool = False
     beginnings: bool = False
+    questions: bool = False
 
 
 HEADS: Final = ("map", "group", "asr", "overlap", "transplant")
@@ -72,6 +74,7 @@ ANALYSES: Final[Mapping[str, Entry]] = {
     "perspective-taking": Entry(
         "theodolite.correction.perspective_inside.explain", ("auto", "chat"), beginnings=True
     ),
+    "anchors": Entry("theodolite.mechanism.anchors.explain", ("auto", "chat"), questions=True),
 }
 
 
@@ -218,6 +221,8 @@ def run_analysis(
 
 
 def _requests(name: str, request: Any) -> Requests:
+    if ANALYSES[name].questions:
+        return _none(name, request)
     if ANALYSES[name].replies:
         return requested_replies(request)
     if ANALYSES[name].beginnings:
@@ -233,6 +238,17 @@ def _requests(name: str, request: Any) -> Requests:
             f"--jailbreak has no part in `explain {name}`.", fix="Give wrapped requests as prompts."
         )
     return read_harmful(request.harmful, request.benign, limit=request.limit)
+
+
+def _none(name: str, request: Any) -> Requests:
+    """Refuse requests where an analysis has questions of its own."""
+    for one in ("harmful", "benign", "prompts", "jailbreak", "base", "limit"):
+        if getattr(request, one) is not None:
+            raise ConfigError(
+                f"{one} has no part in `explain {name}`, which has questions of its own.",
+                fix=f"`theodolite config explain {name}` lists what can be asked.",
+            )
+    return Requests((), ())
 
 
 def _table(name: str, request: Any) -> Requests:
