@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from theodolite.data.prompts import Prompt, PromptSet, shown
@@ -20,7 +21,14 @@ SETS: Final = {
     "toxicity": (1, ("prompts.jsonl",)),
     "bias": (1, ("prompts.jsonl",)),
     "debateqa": (1, ("debatable.jsonl", "settled.jsonl", "contested.jsonl")),
+    "preemptive_answers": (
+        1,
+        ("number.jsonl", "choice.jsonl", "yesno.jsonl", "latex.jsonl", "text.jsonl"),
+    ),
 }
+# Sets that lie in the files of a benchmark's own format, with their versions; the benchmark reads
+# them.
+FOLDERS: Final = {"mr_ben": 1}
 
 
 def bundled_names() -> tuple[str, ...]:
@@ -60,6 +68,9 @@ def bundled(name: str) -> PromptSet:
     24 that science has settled and people still dispute, with an `answer`. `label` tells the three
     apart; 40, 184 and 24 of them are test, the others val.
 
+    "preemptive_answers" holds 60 questions, 12 for each type of answer (`category`), with the
+    right answer and a wrong one to plant in `meta`. All of them are test.
+
     Raises:
         DataError: there is no set of this name.
     """
@@ -71,6 +82,23 @@ def bundled(name: str) -> PromptSet:
         for line in (folder / file).read_text(encoding="utf-8").splitlines()
     ]
     return PromptSet(name, tuple(prompts), f"bundled {name}, version {version}")
+
+
+def bundled_folder(name: str) -> tuple[Path, int]:
+    """Return the folder and the version of a bundled set that lies in a benchmark's own format.
+
+    "mr_ben" holds 40 worked solutions to 20 questions in biology, physics, math and coding, one
+    right and one wrong each, with two reasons and corrections, and three examples per subject. In
+    each science the first wrong steps are 1 to 5, and both solutions of a question have as many.
+
+    Raises:
+        DataError: there is no set of this name.
+    """
+    if name not in FOLDERS:
+        raise DataError(
+            f"There is no bundled folder {shown(name)}.", fix=did_you_mean(name, FOLDERS)
+        )
+    return Path(__file__).parent / "sets" / name, FOLDERS[name]
 
 
 def _entry(name: str) -> tuple[int, tuple[str, ...]]:
