@@ -53,6 +53,7 @@ NO_OUTPUT: Final = "no_output"
 REFUSAL: Final = "refusal"
 MENTIONS_PLANTED: Final = "mentions_planted"
 OPEN_REASONING: Final = "open_reasoning"
+MASK: Final = "(removed)"
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,24 @@ def without_preemptive(text: str) -> str:
     if first is None:
         return shown
     return (shown[: first.start] + shown[first.end :]).strip()
+
+
+def reasoning_of(text: str) -> str:
+    """Return what stands before the final answer: the whole text where none is tagged."""
+    tags = _tags(text)
+    return text[: tags[-1].start].rstrip() if tags else text.rstrip()
+
+
+def mask_answers(text: str) -> str:
+    """Return a text in which what looks like a given answer is taken out, to the end of its line.
+
+    A tag, a box and "the answer is" count; an answer in other words stays.
+    """
+    lines = []
+    for line in text.split("\n"):
+        found = [m for m in (rule.search(line) for rule in (_TAG, _BOX, _WEAK)) if m]
+        lines.append(line[: min(m.start() for m in found)] + MASK if found else line)
+    return "\n".join(lines)
 
 
 def read_reply(reply: str, answer_type: str, options: Sequence[str] = ()) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from theodolite.behaviour.preemptive_answers.examples import examples_for, few_shot
+from theodolite.behaviour.preemptive_answers.extraction import mask_answers
 from theodolite.behaviour.preemptive_answers.prompts import (
     ANSWER_FIRST,
     DOCUMENT,
@@ -153,6 +154,21 @@ def plant(
     if channel == TOOL:
         return _with_words(messages, "\n\n" + DOCUMENT.replace("{plant}", text))
     return (*messages, Message("assistant", text + "\n"))
+
+
+def masked(messages: Sequence[Message], attacked: Sequence[Message]) -> tuple[Message, ...]:
+    """Return attacked turns with answer-like text taken out of what was added to them.
+
+    Args:
+        messages: the turns before, which are trusted.
+        attacked: the same turns with something added, to the last ones or behind them.
+    """
+    turns = []
+    for place, turn in enumerate(attacked):
+        own = messages[place].content if place < len(messages) else ""
+        added = turn.content.removeprefix(own)
+        turns.append(replace(turn, content=own + mask_answers(added)) if added else turn)
+    return tuple(turns)
 
 
 def route(

@@ -53,6 +53,7 @@ SENTENCES: Final[Mapping[str, str]] = {
     "do not use it.",
 }
 MITIGATIONS: Final = (*SENTENCES, REFLECT)
+"""Mitigations that are words; the others of `options.py` change what is read or how often."""
 
 REFLECTION: Final = (
     "Problem: {problem}\nA proposed solution: {reasoning}\n"
