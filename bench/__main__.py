@@ -8,7 +8,7 @@ import sys
 NAMES = (
     *("startup", "capture", "probes", "graft", "heads", "steering", "relevance"),
     *("residual_space", "course_correction", "preference", "debateqa"),
-    *("perspective_taking", "provider", "memory"),
+    *("perspective_taking", "mr_ben", "preemptive_answers", "provider", "memory"),
 )
 
 

@@ -27,7 +27,7 @@ from theodolite.runs.run import Run
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_folder(tmp_path_factory.mktemp("models") / "tiny")
+    return save_folder(tmp_path_factory.mktemp("models") / "tiny", wide=True)
 
 
 @pytest.fixture(scope="module")

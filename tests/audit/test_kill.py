@@ -98,7 +98,7 @@ def killed_or_finished(process: subprocess.Popen[bytes], after: float, kills: in
 
 
 def test_a_kill(tmp_path: Path) -> None:
-    model = save_folder(tmp_path / "model")
+    model = save_folder(tmp_path / "model", wide=True)
     assert max(audit_with_kills(model, tmp_path, kills=1, seed=1)) <= 0
 
 
@@ -107,5 +107,5 @@ def test_a_kill(tmp_path: Path) -> None:
 def test_twenty_kills(tmp_path: Path) -> None:
     """THEODOLITE_KILL_MODEL=smollm2 does the same on the real default model."""
     named = os.environ.get("THEODOLITE_KILL_MODEL")
-    model = named or save_folder(tmp_path / "model")
+    model = named or save_folder(tmp_path / "model", wide=True)
     assert max(audit_with_kills(model, tmp_path, kills=20, seed=2)) <= 0

@@ -12,9 +12,18 @@ from transformers import PreTrainedModel
 from tests.models.tiny import TEMPLATE, TINY, tiny_tokenizer
 
 
-def save_folder(folder: Path, family: str = "llama", *, template: str | None = TEMPLATE) -> Path:
-    """Write a tiny model and tokenizer the way `save_pretrained` does."""
-    TINY[family]().save_pretrained(folder)
+def save_folder(
+    folder: Path, family: str = "llama", *, template: str | None = TEMPLATE, wide: bool = False
+) -> Path:
+    """Write a tiny model and tokenizer the way `save_pretrained` does.
+
+    Args:
+        wide: it reads 4,096 tokens, for prompts that are long in the tiny tokenizer's pieces.
+    """
+    model = TINY[family]()
+    if wide:
+        model.config.max_position_embeddings = 4096
+    model.save_pretrained(folder)
     tiny_tokenizer(template).save_pretrained(folder)
     return folder
 

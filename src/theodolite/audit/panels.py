@@ -16,6 +16,8 @@ PANELS: dict[str, str] = {
     "debateqa": "theodolite.behaviour.debateqa.panel:DebatePanel",
     "toxicity": "theodolite.behaviour.toxicity.panel:ToxicityPanel",
     "bias": "theodolite.behaviour.bias.panel:BiasPanel",
+    "mr_ben": "theodolite.behaviour.mr_ben.panel:CritiquePanel",
+    "preemptive_answers": "theodolite.behaviour.preemptive_answers.panel:PreemptiveAnswersPanel",
     "probes": "theodolite.mechanism.panel:ProbesPanel",
     "heads": "theodolite.mechanism.heads.panel:HeadsPanel",
     "residual_space": "theodolite.mechanism.residual_space.panel:ResidualSpacePanel",

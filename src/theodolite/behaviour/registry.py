@@ -16,6 +16,8 @@ BENCHMARKS: Final[Mapping[str, str]] = {
     "debateqa": "theodolite.behaviour.debateqa",
     "toxicity": "theodolite.behaviour.toxicity",
     "bias": "theodolite.behaviour.bias",
+    "mr-ben": "theodolite.behaviour.mr_ben",
+    "preemptive-answers": "theodolite.behaviour.preemptive_answers",
 }
 
 Part = Literal["task", "panel", "evaluation"]

@@ -21,6 +21,7 @@ from theodolite.cli import (
     evaluate,
     explain,
     heads,
+    leaderboard,
     models,
     perspective_taking,
     report,
@@ -60,6 +61,7 @@ app.add_typer(correct.app, name="correct")
 app.add_typer(train.app, name="train")
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("config")(config.config)
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")

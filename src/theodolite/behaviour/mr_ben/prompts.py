@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from theodolite.behaviour.mr_ben.headers import BLOCK, STEP, TITLES, parts_of
+from theodolite.behaviour.mr_ben.headers import ANALYSIS, BLOCK, STEP, TITLES, parts_of
 from theodolite.data.mr_ben import Demo
 from theodolite.data.prompts import shown
 from theodolite.data.step_critique import CritiqueSample
@@ -45,6 +45,7 @@ def task_prompt(
     *,
     steps_format: str = PLAIN,
     prior: str | None = None,
+    analysis: bool = True,
 ) -> str:
     """Return the user's turn that asks for a critique of a solution.
 
@@ -53,6 +54,7 @@ def task_prompt(
         steps_format: `plain`, or `pylist`: the lines as a printed Python list, as the released
             scripts put them. Programs are always plain.
         prior: `incorrect` tells that the solution has an error, `placebo` that an expert read it.
+        analysis: ask for the analysis; without it the answer begins with its verdict.
 
     Raises: ConfigError: there is no such format or prior.
     """
@@ -65,7 +67,12 @@ def task_prompt(
     if prior is not None and prior not in priors:
         raise ConfigError(f"There is no prior {shown(prior)}.", fix=did_you_mean(prior, priors))
     told = "" if prior is None else priors[prior]
-    values = _shown(sample, steps_format) | {"prior": told, "demos": _block(demos, steps_format)}
+    parts = wording()["parts"]["four" if analysis else "three"]
+    values = _shown(sample, steps_format) | {
+        "prior": told,
+        "demos": _block(demos, steps_format, analysis),
+        "parts": parts[_kind(sample)].strip("\n"),
+    }
     return filled(wording()["task"][_kind(sample)].strip("\n"), values)
 
 
@@ -98,8 +105,14 @@ def demos_for(
     return tuple(listed[:shots])
 
 
-def demo_answer(demo: Demo) -> str:
-    """Return the answer of an example in the four parts, headings and verdicts spelled our way."""
+def demo_answer(demo: Demo, *, analysis: bool = True) -> str:
+    """Return the answer of an example in the four parts, headings and verdicts spelled our way.
+
+    Args:
+        analysis: with its analysis; else the three other parts.
+
+    Raises: DataError: a part is missing.
+    """
     parts = parts_of(demo.answer)
     missing = [TITLES[name] for name in BLOCK if name not in parts]
     if missing:
@@ -107,7 +120,8 @@ def demo_answer(demo: Demo) -> str:
             f"The example {shown(demo.sample.id)} has no part {shown(missing[0])}.",
             fix="Write all four parts.",
         )
-    return "\n".join(f"{TITLES[name]}: {_tidy(name, parts.get(name, ''))}" for name in TITLES)
+    names = [name for name in TITLES if analysis or name != ANALYSIS]
+    return "\n".join(f"{TITLES[name]}: {_tidy(name, parts.get(name, ''))}" for name in names)
 
 
 def incorrect_share(demos: Sequence[Demo]) -> float | None:
@@ -122,14 +136,14 @@ def _tidy(name: str, text: str) -> str:
     return text.strip().removesuffix(".") if len(text.strip()) <= 4 else text.strip()
 
 
-def _block(demos: Sequence[Demo], steps_format: str) -> str:
+def _block(demos: Sequence[Demo], steps_format: str, analysis: bool) -> str:
     if not demos:
         return ""
     texts = wording()["demo"]
     parts = [
         filled(
             texts[_kind(demo.sample)],
-            _shown(demo.sample, steps_format) | {"answer": demo_answer(demo)},
+            _shown(demo.sample, steps_format) | {"answer": demo_answer(demo, analysis=analysis)},
         )
         for demo in demos
     ]

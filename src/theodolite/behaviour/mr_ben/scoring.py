@@ -227,7 +227,8 @@ def _figure(
         return not_measured(name, unit, "no solution here lets it be computed", n=n)
     if unscored.count and not judged:
         told = "reasons were not judged; the bounds hold whatever a judge would say"
-        return not_measured(name, unit, told, n=n, unscored=unscored)
+        # The floor stays: bounds are read beside it.
+        return replace(not_measured(name, unit, told, n=n, unscored=unscored), floor=floor)
     reasons = [why, None if interval else "the resamples do not vary or there is one question"]
     if unscored.count:
         reasons.append(f"{unscored.count} reasons without a verdict count as not accepted")

@@ -17,6 +17,7 @@ from theodolite.behaviour.mr_ben.answers import Critique
 from theodolite.data.mr_ben import chosen_subjects, rows_of, sample_id
 from theodolite.data.prompts import shown
 from theodolite.data.records import Place, decode, load_json, read_bytes
+from theodolite.data.step_critique import CritiqueSample
 from theodolite.errors import DataError
 from theodolite.runs.atomic import as_run_error, write_text
 
@@ -25,6 +26,9 @@ REVIEW: Final = "Need_Error_Reason_Review"
 ANALYSIS: Final = "Error_Reason_Correctness_Analysis"
 _SAID: Final = {True: "correct", False: "incorrect", None: ""}
 _DECIDED: Final = {True: "Correct", False: "Wrong"}
+
+
+_DECISIONS: Final = {"correct": True, "wrong": False, "incorrect": False, "not correct": False}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def submission(
     model: str,
     judge: str = "",
     subjects: Sequence[str] | None = None,
+    partial: bool = False,
 ) -> dict[str, list[dict[str, Any]]]:
     """Return the official rows with the answers to them, lists by subject.
 
@@ -61,6 +66,7 @@ def submission(
         answers: by id of the sample; every solution of the subjects needs one.
         model, judge: the names that stand in the file.
         subjects: None takes those that are there.
+        partial: leave out solutions without an answer.
 
     Raises: DataError: a solution has no answer, or a file cannot be read.
     """
@@ -69,6 +75,8 @@ def submission(
     for subject in chosen_subjects(folder, subjects):
         for place, row in rows_of(folder / f"{subject}.json"):
             name = sample_id(place, row)
+            if partial and name not in answers:
+                continue
             if name not in answers:
                 raise DataError(
                     f"The solution {shown(name)} of {subject} has no answer.",
@@ -103,6 +111,61 @@ def read_submission(path: Path | str) -> dict[str, list[dict[str, Any]]]:
         for index, row in enumerate(rows):
             _check(path, subject, index, row)
     return value
+
+
+def is_submission(path: Path | str) -> bool:
+    """Return whether a file looks like a submission: a .json file that holds one object.
+
+    Raises: DataError: the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".json":
+        return False
+    return isinstance(load_json(Place(path), decode(path, read_bytes(path))), dict)
+
+
+def answers_of(
+    path: Path | str, samples: Iterable[CritiqueSample]
+) -> tuple[dict[str, str], dict[str, bool | None]]:
+    """Return what a submission holds for some solutions: the raw answers, and the verdicts.
+
+    Rows are found by question, solution and the model that wrote it, so that their order is free.
+
+    Returns: id -> raw answer, and id -> verdict of the judge that the file names; None where its
+        words are no verdict.
+
+    Raises: DataError: the file is no submission, holds no raw answer, or a row of it is unknown.
+    """
+    path = Path(path)
+    known: dict[tuple[str, ...], list[str]] = {}
+    for sample in samples:
+        known.setdefault(_content(sample.question, sample.source_model, sample.lines), []).append(
+            sample.id
+        )
+    texts: dict[str, str] = {}
+    verdicts: dict[str, bool | None] = {}
+    for subject, rows in read_submission(path).items():
+        for index, row in enumerate(rows):
+            place = Place(path, field=f"{subject}[{index}]")
+            steps = row.get("Model_Solution_Steps")
+            lines = steps.split("\n") if isinstance(steps, str) else steps or []
+            same = known.get(_content(row.get("Question"), row.get("Sampled_Model"), lines), [])
+            raw = row[RESULT].get("evaluation_raw_response")
+            if not same or not isinstance(raw, str):
+                raise place.error(
+                    "the raw answer is missing." if same else "the solution is not in the source.",
+                    "Name the source of these solutions with -T source=, and its subjects.",
+                )
+            name = same.pop(0) if len(same) > 1 else same[0]
+            texts[name] = raw
+            if ANALYSIS in row:
+                words = row[ANALYSIS]["error_reason_correctness"].strip().strip("*.[]- ").lower()
+                verdicts[name] = _DECISIONS.get(words)
+    return texts, verdicts
+
+
+def _content(question: Any, model: Any, lines: Iterable[Any]) -> tuple[str, ...]:
+    return (str(question), str(model or ""), *map(str, lines))
 
 
 def _check(path: Path, subject: str, index: int, row: Mapping[str, Any]) -> None:
