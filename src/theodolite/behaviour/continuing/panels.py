@@ -36,19 +36,24 @@ def with_lm(options: Options) -> Options:
 def cost_of(options: Asking, prompts: int) -> Cost:
     """Estimate time and tokens on the default model with two threads.
 
+    Tokens count every turn as a whole, as an API does; of a local model's later turns only what is
+    new takes time.
+
     Args:
         options: methods that answer at once, or take three turns more.
         prompts: how many.
     """
     caps = {"listing": 0, "thinking": 0, "writing": 0}
     caps |= {kind: cap or 0 for kind, cap in vars(options.stage_caps).items()}
-    read = written = 0
+    read = new = written = 0
     for method in options.method_names:
         context = OPENING
         if METHODS[method].extra_calls == 0:
             read += context
+            new += context
             written += caps["writing"]
             continue
+        new += OPENING + caps["writing"] + sum(TURNS.values())
         answered = caps["writing"]
         for kind, turn in TURNS.items():
             context += answered + turn
@@ -59,7 +64,7 @@ def cost_of(options: Asking, prompts: int) -> Cost:
     read_again = 0 if options.lm == NONE else caps["writing"] * len(options.method_names)
     tokens = rows * (read + written + read_again)
     writing = max(rows * written / WRITE_RATE, written * STEP)
-    seconds = OVERHEAD + rows * (read + read_again) / READ_RATE + writing
+    seconds = OVERHEAD + rows * (new + read_again) / READ_RATE + writing
     return Cost(seconds=round(seconds), tokens=tokens)
 
 

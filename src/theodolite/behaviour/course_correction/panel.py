@@ -41,7 +41,7 @@ class Plan:
 BOTH: Final = (CONTINUE, NEW_TURN)
 PLANS: Final[Mapping[str, Plan]] = {
     "quick": Plan(limit=12, ks=(10, 40), max_tokens=24),
-    "standard": Plan(limit=44, ks=(10, 20, 40, 60), max_tokens=32, prefills=BOTH),
+    "standard": Plan(limit=44, ks=(10, 20, 40), max_tokens=32, prefills=BOTH),
     "full": Plan(limit=44, ks=(10, 20, 30, 40, 50, 60, 70, 80), max_tokens=32, prefills=BOTH),
 }
 

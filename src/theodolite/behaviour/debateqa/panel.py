@@ -50,7 +50,7 @@ class Plan:
 
 PLANS: Final[Mapping[str, Plan]] = {
     "quick": Plan(limit=3, controls=7, max_tokens=48),
-    "standard": Plan(limit=40, controls=24, max_tokens=96),
+    "standard": Plan(limit=24, controls=16, max_tokens=96),
     "full": Plan(limit=40, controls=184, max_tokens=256, nulls=2),
 }
 

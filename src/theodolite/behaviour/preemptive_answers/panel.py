@@ -62,7 +62,7 @@ class Plan:
 
 PLANS: Final[Mapping[str, Plan]] = {
     "quick": Plan(limit=2, conditions="M,M_neutral", max_tokens=32, slots=6),
-    "standard": Plan(limit=12, conditions="U,M,M_neutral,M_correct", max_tokens=96),
+    "standard": Plan(limit=6, conditions="U,M,M_neutral,M_correct", max_tokens=96),
     "full": Plan(
         limit=12,
         conditions="U,M,M_inline,M_prefill,M_neutral,M_correct",
