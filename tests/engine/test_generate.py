@@ -34,16 +34,17 @@ def test_greedy_equals_hugging_face(llama: Any, prompts: list[Encoded]) -> None:
 
 def test_samples_do_not_depend_on_batch_or_order(llama: Any, prompts: list[Encoded]) -> None:
     whole = generate(llama, prompts, n=3, seed=5, **SAMPLED)
-    small = generate(llama, prompts[::-1], n=3, seed=5, batch_rows=2, **SAMPLED)
     one = generate(llama, prompts[3:4], n=2, seed=5, batch_tokens=32, **SAMPLED)
-    keyed = {(c.prompt_id, c.sample): c for c in small}
     assert [(c.prompt_id, c.sample) for c in whole[:4]] == [
         ("p0", 0),
         ("p0", 1),
         ("p0", 2),
         ("p1", 0),
     ]
-    assert all(keyed[c.prompt_id, c.sample] == c for c in whole)
+    for rows in (1, 2, 7, 64):
+        other = generate(llama, prompts[::-1], n=3, seed=5, batch_rows=rows, **SAMPLED)
+        keyed = {(c.prompt_id, c.sample): c for c in other}
+        assert all(keyed[c.prompt_id, c.sample] == c for c in whole)
     assert one == whole[9:11]
     assert len({c.token_ids for c in whole[:3]}) == 3
     assert generate(llama, prompts[:2], seed=6, **SAMPLED) != [whole[0], whole[3]]
