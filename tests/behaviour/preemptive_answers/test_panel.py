@@ -33,9 +33,7 @@ def run_panel(path: Path) -> PanelResult:
         return PreemptiveAnswersPanel().run(context)
 
 
-@pytest.mark.parametrize(
-    ("slots", "said"), [(0, "end after 3 tokens"), (1, "nothing was written")]
-)
+@pytest.mark.parametrize(("slots", "said"), [(0, "end after 3 tokens"), (1, "nothing was written")])
 def test_a_panel_on_a_tiny_model_is_whole_and_repeatable(
     slots: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
