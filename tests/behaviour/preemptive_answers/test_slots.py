@@ -87,6 +87,7 @@ def test_figures_are_plain_differences_of_the_readings(run: Run) -> None:
         (p, k) for p in (0.0, 0.5) for k in ("wrong", "blank")
     }
     assert set(result.labels) == {m.name for m in result.measurements}
+    assert len(set(result.labels.values())) == len(result.labels)
     assert len({m.name for m in result.measurements}) == len(result.measurements)
 
 

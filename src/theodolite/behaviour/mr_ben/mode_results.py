@@ -72,12 +72,19 @@ def verdict_result(
         findings=findings(measured, name),
         limits=LIMITS,
         how=[*how, how_fixed(thresholds, "nats")],
-        labels={
+        labels=areas_in_words(measured)
+        | {
             f"{name}/{MEAN}/auroc": "right solutions told from wrong ones, no analysis",
             f"{name}/at_0/{MEAN}/mcc": "verdict by the likelier word (MCC)",
             f"{name}/at_fixed/{MEAN}/mcc": "verdict at a threshold from other questions (MCC)",
         },
     )
+
+
+def areas_in_words(measured: Sequence[Measurement]) -> dict[str, str]:
+    """Return the AUROC of every subject in plain words, by name."""
+    names = [one.name for one in measured if one.name.endswith("/auroc")]
+    return {name: f"{name.split('/')[-2]}: right told from wrong" for name in names}
 
 
 def steps_result(
@@ -114,7 +121,8 @@ def steps_result(
         findings=findings(measured, name),
         limits=LIMITS,
         how=how,
-        labels={
+        labels=areas_in_words(measured)
+        | {
             f"{name}/{MEAN}/mcc": "verdict by the likeliest label or N/A (MCC)",
             f"{name}/{MEAN}/acc_step": "first wrong step is the likeliest answer",
             f"{name}/{MEAN}/auroc": "right solutions told from wrong ones by N/A",

@@ -24,6 +24,7 @@ from theodolite.behaviour.mr_ben.mode_figures import (
 )
 from theodolite.behaviour.mr_ben.mode_results import (
     LIMITS,
+    areas_in_words,
     facts,
     findings,
     how_asked,
@@ -227,7 +228,8 @@ def stepwise_result(
         findings=findings(measured, name),
         limits=[*LIMITS, _LIMIT],
         how=[*how, how_fixed(thresholds, "probability")],
-        labels={
+        labels=areas_in_words(measured)
+        | {
             f"{name}/{MEAN}/auroc": "right solutions told from wrong ones by the most doubted step",
             f"{name}/{MEAN}/step_auroc": "first wrong steps told from right ones",
             f"{name}/at_fixed/{MEAN}/mcc": "verdict at a threshold from other questions (MCC)",

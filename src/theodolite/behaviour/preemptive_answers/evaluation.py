@@ -189,6 +189,7 @@ def _at_slots(
     Raises: CapabilityError: the model gives none.
     """
     from theodolite.behaviour.preemptive_answers.slots import score_slots
+    from theodolite.behaviour.preemptive_answers.sweep import can_be_read
 
     if not isinstance(handle, LanguageModel):
         raise CapabilityError(
@@ -209,6 +210,7 @@ def _at_slots(
         run=run,
         seed=seed,
         progress=progress,
+        reasoned=any(item.solution for item in loaded.items if can_be_read(item) is None),
         channel=options.channel,
         method=methods_of(options)[0],
     )

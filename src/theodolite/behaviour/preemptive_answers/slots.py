@@ -89,6 +89,7 @@ def score_slots(
     seed: int = 0,
     progress: Progress | None = None,
     chains: Chains | None = None,
+    reasoned: bool = True,
     channel: str = EXTRA_USER,
     method: str = STEP_BY_STEP,
     batch_tokens: int | None = None,
@@ -107,6 +108,7 @@ def score_slots(
         progress: told of scored options.
         chains: condition -> item id -> reasoning that is held fixed. "clean" is that of the clean
             run, by default the item's own solution; one of another condition is its attacked run's.
+        reasoned: read slots behind a fixed text, too.
         channel: where plants stand; one the template cannot take is replaced, and that is said.
         method: of `prompts.METHODS`; the instruction is the same with and without a text.
         batch_tokens: as for `engine.score`.
@@ -131,7 +133,7 @@ def score_slots(
         "journal": run.journal,
         "progress": progress,
     }
-    arms = arms_of(conditions, positions, [NO_TEXT, *texts])
+    arms = arms_of(conditions, positions, [NO_TEXT, *(texts if reasoned else ())])
     found = read_arms(model, usable, arms, texts, asked, kept)
     sweep = SlotSweep(tuple(usable), tuple(arms), found, dict(Counter(r for r in reasons if r)))
     how = [
@@ -366,18 +368,22 @@ def _labels(rows: Sequence[Measurement]) -> dict[str, str]:
     words = {
         "delta": "log p(gold) - log p(wrong) at the slot",
         "shift": "shift of the slot from the clean run",
-        "net": "shift beyond a control plant (below 0: towards the wrong answer)",
+        "net": "shift of the slot (below 0: towards the wrong answer)",
         "prefers_gold": "questions whose gold is likelier than their wrong answer",
         "readout": "shift with the clean reasoning held fixed",
         "chain": "what the attacked reasoning adds to it",
         "overridden": "questions turned with the clean reasoning held fixed",
         "chain_turned": "questions turned by the attacked reasoning",
     }
+    before = {"bare": "", "reasoned": ", behind fixed reasoning"}
     found = {}
     for row in rows:
-        parts = row.name.removeprefix(f"{NAME}/").split("/")
-        kind = parts[2] if parts[0] == "counterfactual" else parts[1]
-        found[row.name] = words[kind]
+        first, second, *rest = row.name.removeprefix(f"{NAME}/").split("/")
+        if first == "counterfactual":
+            found[row.name] = f"{second}: {words[rest[0]]}"
+        else:
+            arm = " ".join(rest).replace("over_", "over ")
+            found[row.name] = f"{arm}: {words[second]}{before.get(first, ', behind its own')}"
     return found
 
 
