@@ -21,14 +21,12 @@ class Published:
     Args:
         model: its name there.
         scores: in percent, by worked examples shown.
-        size_class: e.g. `small`; "" where nothing is said.
         source: where the figure stands.
         confidence: how it got here, e.g. `project page`.
     """
 
     model: str
     scores: Mapping[int, float]
-    size_class: str
     source: str
     confidence: str
 
@@ -45,7 +43,7 @@ def published(name: str) -> tuple[Published, ...]:
     file = resources.files(BOARDS[name]) / "published.yaml"
     facts = yaml.safe_load(file.read_text("utf-8"))
     source = " ".join(str(facts.get("source", "")).split())
-    return tuple(_entry(row, source) for row in facts.get("leaderboard") or _listed(facts))
+    return tuple(_entry(row, source) for row in _listed(facts))
 
 
 def _listed(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -62,7 +60,6 @@ def _entry(row: Mapping[str, Any], source: str) -> Published:
     return Published(
         model=str(row["model"]),
         scores={k: float(row[f"k{k}"]) for k in (0, 1) if row.get(f"k{k}") is not None},
-        size_class=str(row.get("size_class") or ""),
-        source=str(row.get("source") or source),
+        source=source,
         confidence=str(row.get("confidence") or ""),
     )
