@@ -48,8 +48,7 @@ def open_model(
     Args:
         ref: bundled name, `org/name` on the hub, folder, `.gguf` file, or `api:PROVIDER/MODEL`.
         revision: hub branch, tag or commit.
-        adapter: folder of a LoRA adapter (safetensors), merged in memory; on a bundled model that
-            has an adapter of its own it comes on top.
+        adapter: folder of a LoRA adapter (safetensors), merged in memory, on top of the model's own.
         dtype: `auto` is float32 on a CPU and the checkpoint's own type elsewhere; or a name.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto` to spread over all devices; None is the
             first GPU, else the CPU.
@@ -66,8 +65,7 @@ def open_model(
         ConfigError: an option is unknown or does not fit.
     """
     reference = parse_reference(ref)
-    wanted = _dtype(dtype)
-    place = _device(device)
+    wanted, place = _dtype(dtype), _device(device)
     _check_quantization(quantization)
     if reference.kind == "api":
         return _open_api(reference, adapter, quantization, revision)

@@ -79,16 +79,14 @@ def anchor(
         model: an open local model; active interventions act.
         pairs: chats that differ in the planted value alone.
         seed: of the halves, the random heads and the random places.
-        journal: finished pairs are kept there.
-        progress: told of finished pairs.
+        journal, progress: keeps finished pairs, and is told of them.
 
     Raises:
         DataError: fewer than two pairs.
         CapabilityError: the model's family computes attention by itself.
         ConfigError: a setting does not fit the model.
 
-    Note: per pair one pass over the prompt for attention, L H / B decoding steps for single heads,
-        L short runs for patches.
+    Note: per pair one pass for attention, L H / B decoding steps for heads, L short runs to patch.
     """
     settings = settings or Settings()
     settings.check(model)
