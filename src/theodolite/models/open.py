@@ -48,7 +48,7 @@ def open_model(
     Args:
         ref: bundled name, `org/name` on the hub, folder, `.gguf` file, or `api:PROVIDER/MODEL`.
         revision: hub branch, tag or commit.
-        adapter: folder of a LoRA adapter (safetensors), merged in memory, on top of the model's own.
+        adapter: folder of a LoRA adapter (safetensors), merged in memory, on top of its own one.
         dtype: `auto` is float32 on a CPU and the checkpoint's own type elsewhere; or a name.
         device: `cpu`, `cuda`, `cuda:1`, ..., or `auto` to spread over all devices; None is the
             first GPU, else the CPU.
