@@ -11,6 +11,7 @@ import pytest
 
 from tests.cli.conftest import Refused
 from tests.models.tiny_files import save_folder
+from theodolite.audit.panels import PANELS
 
 
 def test_a_real_process_says_one_line_and_exits_with_2(tmp_path: Path) -> None:
@@ -28,14 +29,7 @@ LIGHT = {
     "unknown profile": (["audit", "--profile", "quik"], "Did you mean quick"),
     "unknown panel": (["audit", "--only", "refusl"], "Did you mean refusal"),
     "unknown benchmark": (["eval", "refusel"], "Did you mean 'refusal'"),
-    "nothing left": (
-        [
-            "audit",
-            "--skip",
-            "refusal,course_correction,debateqa,toxicity,bias,probes,heads,residual_space",
-        ],
-        "No panel is left",
-    ),
+    "nothing left": (["audit", "--skip", ",".join(PANELS)], "No panel is left"),
     "no such run": (["runs", "show", "nowhere"], "nowhere"),
     "task option without value": (["eval", "refusal", "-T", "limit"], "no value"),
     "unknown data": (["data", "list", "refusl"], "Did you mean"),
